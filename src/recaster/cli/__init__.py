@@ -1,0 +1,1 @@
+"""The command `recast`: one file per verb, no logic of its own."""

@@ -1,0 +1,1 @@
+"""Pure colour: spaces, statistics, transfers."""

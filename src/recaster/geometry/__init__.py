@@ -1,0 +1,1 @@
+"""Pure geometry: fits, framings, warps, pose, motion over time."""

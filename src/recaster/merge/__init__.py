@@ -1,0 +1,1 @@
+"""From a frame and a new face to the composited frame, and from clip to clip."""

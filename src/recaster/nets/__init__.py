@@ -1,0 +1,1 @@
+"""Networks and losses as plain torch modules; they know no file and no face."""

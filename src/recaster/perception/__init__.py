@@ -1,0 +1,1 @@
+"""Pretrained networks: detectors and landmarkers behind small protocols."""

@@ -1,0 +1,1 @@
+"""The workspace on disk, its steps and their state."""

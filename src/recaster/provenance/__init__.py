@@ -1,0 +1,1 @@
+"""Likeness records, signatures, and what they say."""

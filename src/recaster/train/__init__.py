@@ -1,0 +1,1 @@
+"""Samples on the device, augmentation, the loop, checkpoints, preview."""
