@@ -77,7 +77,7 @@ def test_asking_understands_help_enter_mistakes_and_remembered_answers() -> None
     told: list[str] = []
     answers = ask_all(Sample, lambda prompt: next(typed), told.append, remembered={"codec": "h265"})
     assert answers == Sample(batch_size=16, codec="h265", flip=False)
-    assert told[0] == "Faces a step."
+    assert told[0] == "Faces a step. (1..64 faces)"
     assert "99" in told[1]
 
 

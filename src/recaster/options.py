@@ -59,14 +59,17 @@ def option(
 ) -> Any:
     """Declare one option: default, help, inclusive range, unit ("px", "%", "iterations").
 
-    ``advanced`` options are not asked interactively and stand apart in forms.
+    The help that users see ends with range and unit. ``advanced`` options are not asked interactively and stand apart in
+    forms.
     """
     extra: dict[str, Any] = {}
     if unit:
         extra["unit"] = unit
     if advanced:
         extra["advanced"] = True
-    return Field(default=default, description=help, ge=ge, le=le, json_schema_extra=extra or None)
+    allowed = _range_text(ge, le)
+    described = f"{help} ({allowed} {unit})".replace(" )", ")") if allowed or unit else help
+    return Field(default=default, description=described, ge=ge, le=le, json_schema_extra=extra or None)
 
 
 def from_mapping(model: type[M], values: Mapping[str, Any], where: str | Path | None = None) -> M:
@@ -97,9 +100,15 @@ def allowed_text(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "y/n"
     bounds = {name: getattr(item, name) for item in field.metadata for name in ("ge", "le") if hasattr(item, name)}
-    if not bounds:
+    return _range_text(bounds.get("ge"), bounds.get("le"))
+
+
+def _range_text(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
         return ""
-    return f"{bounds.get('ge', '')}..{bounds.get('le', '')}"
+    if high is None:
+        return f"from {low:g}"
+    return f"up to {high:g}" if low is None else f"{low:g}..{high:g}"
 
 
 def _choices(annotation: Any) -> list[Any]:

@@ -1,0 +1,111 @@
+"""The command ``recast``: finds the verb, runs it, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App, CycloptsError
+
+import recaster
+from recaster.cli.common import Result, plain
+from recaster.errors import RecasterError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+HELP = """Learn two faces, and render one person's face onto another's performance in a finished shot.
+
+A job in one go: `recast new film --src anna.mp4 --dst shot.mp4 --basis "signed release"`, then `recast run film`.
+"""
+VERBS = {
+    "new": "recaster.cli.new:new",
+    "extract": "recaster.cli.extract:extract",
+    "train": "recaster.cli.train:train",
+    "merge": "recaster.cli.merge:merge",
+    "run": "recaster.cli.run:run",
+    "sheet": "recaster.cli.sheet:sheet",
+    "verify": "recaster.cli.verify:verify",
+    "info": "recaster.cli.info:info",
+    "doctor": "recaster.cli.doctor:doctor",
+}
+INTERRUPTED = 130
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code: 0 done, 2 a mistake in the call, 1 a failed step, 130 interrupted."""
+    words = list(sys.argv[1:] if tokens is None else tokens)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _show(_app(words)(words, exit_on_error=False, print_error=False, result_action="return_value"), words)
+    except CycloptsError as error:
+        return _fail(UsageError(_usage_text(error), mend="See recast --help."), words)
+    except RecasterError as error:
+        return _fail(error, words)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept, run the same command to go on", INTERRUPTED, words)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        return _complain(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", 1, words)
+
+
+def _app(words: Sequence[str]) -> App:
+    app = App(name="recast", help=HELP, version=recaster.__version__, help_format="markdown")
+    for name, function in VERBS.items():
+        app.command(function, name=name)
+    if words[:1] == ["train"]:
+        from recaster.cli.train import command_for
+
+        del app["train"]
+        app.command(command_for(words[1:]), name="train")
+    return app
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show(result: Any, words: Sequence[str]) -> int:
+    if not isinstance(result, Result):
+        return 0
+    if "--json" in words:
+        print(json.dumps(plain(result.figures), ensure_ascii=False))
+    else:
+        print("\n".join(result.lines))
+    return result.exit_code
+
+
+def _fail(error: RecasterError, words: Sequence[str]) -> int:
+    if "--debug" in words:
+        traceback.print_exc()
+    return _complain(str(error), error.exit_code, words)
+
+
+def _complain(text: str, code: int, words: Sequence[str]) -> int:
+    line = " ".join(text.split())
+    print(f"recast: {line}", file=sys.stderr)
+    if "--json" in words:
+        print(json.dumps({"error": line, "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+def _usage_text(error: CycloptsError) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error.__cause__, ValidationError):
+        return _validation_text(error.__cause__)
+    return str(error)
+
+
+def _validation_text(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    flag = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+    return f"{flag}: {problem['msg'].lower()}, got {problem['input']!r}"
