@@ -83,9 +83,5 @@ def test_asking_understands_help_enter_mistakes_and_remembered_answers() -> None
 
 def test_schema_carries_help_range_and_unit() -> None:
     field = Sample.model_json_schema()["properties"]["batch_size"]
-    assert (field["description"], field["minimum"], field["maximum"], field["unit"]) == (
-        "Faces a step.",
-        1,
-        64,
-        "faces",
-    )
+    shown = {name: field[name] for name in ("description", "minimum", "maximum", "unit")}
+    assert shown == {"description": "Faces a step. (1..64 faces)", "minimum": 1, "maximum": 64, "unit": "faces"}

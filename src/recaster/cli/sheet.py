@@ -1,0 +1,28 @@
+"""``recast sheet``: source, target and swap side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recaster.cli.common import Common, Result
+from recaster.project.workspace import Workspace
+
+
+def sheet(
+    workspace: Path, /, *, output: Path | None = None, frames: int = 8, common: Common | None = None
+) -> Result:
+    """Draw a contact sheet of the result: source, target and swap for a few frames.
+
+    Parameters
+    ----------
+    workspace
+        The workspace's folder.
+    output
+        Where to write the picture; contact_sheet.jpg in the workspace by default.
+    frames
+        How many frames to show.
+    """
+    from recaster.project.steps import sheet as step
+
+    made = step(Workspace.open(workspace), output=output, frames=frames)
+    return Result({"sheet": made, "frames": frames}, [f"contact sheet: {made}"])

@@ -1,0 +1,83 @@
+"""The contact sheet: source, target and swap beside each other, for a few frames of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from recaster.errors import MissingError
+from recaster.faces.faceset import FaceSet, StoredFace
+from recaster.geometry.framing import align
+from recaster.geometry.mean_face import MEAN_FACE
+from recaster.geometry.similarity import apply_matrix, fit_similarity
+from recaster.geometry.warp import warp_crop
+from recaster.media.pictures import write_picture
+from recaster.media.reader import FrameReader
+from recaster.types import Floats, Framing, Picture
+
+TILE = 192
+"""Side of a tile, px."""
+TITLES = ("source", "target", "swap")
+
+
+def contact_sheet(src: FaceSet, dst: FaceSet, target: Path, result: Path, output: Path, frames: int = 8) -> Path:
+    """Draw ``frames`` rows of source, target and swap from the clips and write the picture to ``output``.
+
+    Each row's source is the face of ``src`` whose expression is nearest to the target's, so that what was learned and
+    what was made can be compared. Raises MissingError where a faceset is empty or the result is not there.
+    """
+    if not len(src) or not len(dst) or not result.exists():
+        raise MissingError("nothing to show yet", where=result, mend="Run extract, train and merge first.")
+    chosen = _spread(dst, frames)
+    with FrameReader(target) as before, FrameReader(result) as after:
+        numbers = {before.name_of(index): index for index in range(len(before))}
+        rows = [_row(src, stored, before, after, numbers) for stored in chosen if stored.record.frame in numbers]
+    write_picture(output, np.vstack([_titles(), *rows]), quality=92)
+    return output
+
+
+def _spread(dst: FaceSet, count: int) -> list[StoredFace]:
+    """The largest face of ``count`` frames spread evenly over the clip."""
+    largest = [max(faces, key=lambda stored: _area(stored)) for _, faces in sorted(dst.by_frame().items())]
+    places = np.unique(np.linspace(0, len(largest) - 1, count).round().astype(int))
+    return [largest[place] for place in places]
+
+
+def _area(stored: StoredFace) -> float:
+    left, top, right, bottom = stored.face.box
+    return abs((right - left) * (bottom - top))
+
+
+def _row(
+    src: FaceSet, stored: StoredFace, before: FrameReader, after: FrameReader, numbers: Mapping[str, int]
+) -> Picture:
+    index = numbers[stored.record.frame]
+    to_tile = align(stored.face.landmarks.points, Framing.HEAD, TILE).frame_to_crop
+    nearest = _nearest_expression(src.faces, stored)
+    tiles = [
+        cv2.resize(nearest.picture(), (TILE, TILE), interpolation=cv2.INTER_AREA),
+        warp_crop(before.read(index).image, to_tile, TILE),
+        warp_crop(after.read(index).image, to_tile, TILE),
+    ]
+    return np.hstack(tiles)
+
+
+def _nearest_expression(faces: Sequence[StoredFace], stored: StoredFace) -> StoredFace:
+    shape = _shape(stored)
+    return min(faces, key=lambda other: float(np.square(_shape(other) - shape).sum()))
+
+
+def _shape(stored: StoredFace) -> Floats:
+    """The inner points ``(51, 2)`` in units of the mean face: expression and direction without place and size."""
+    points = stored.face.landmarks.points[17:]
+    return np.asarray(apply_matrix(fit_similarity(points, MEAN_FACE), points), np.float32)
+
+
+def _titles() -> Picture:
+    bar = np.full((24, TILE * len(TITLES), 3), 32, np.uint8)
+    for column, title in enumerate(TITLES):
+        cv2.putText(bar, title, (column * TILE + 8, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235,) * 3, 1, cv2.LINE_AA)
+    return bar
