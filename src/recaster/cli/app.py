@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 HELP = """Learn two faces, and render one person's face onto another's performance in a finished shot.
 
-A job in one go: `recast new film --src anna.mp4 --dst shot.mp4 --basis "signed release"`, then `recast run film`.
+A job in one go: recast new film --src anna.mp4 --dst shot.mp4 --basis "signed release", then recast run film.
 """
 VERBS = {
-    "new": "recaster.cli.new:new",
-    "extract": "recaster.cli.extract:extract",
-    "train": "recaster.cli.train:train",
-    "merge": "recaster.cli.merge:merge",
-    "run": "recaster.cli.run:run",
-    "sheet": "recaster.cli.sheet:sheet",
-    "verify": "recaster.cli.verify:verify",
-    "info": "recaster.cli.info:info",
-    "doctor": "recaster.cli.doctor:doctor",
+    "new": "Make a workspace around two clips.",
+    "run": "Do everything that is not done yet.",
+    "extract": "Find the faces of one clip.",
+    "train": "Train a model on the two facesets.",
+    "merge": "Render the new face into the target clip, signed.",
+    "sheet": "Draw source, target and swap side by side.",
+    "verify": "Tell whether a file is signed, altered or unsigned.",
+    "info": "Say all that is known about a file or folder.",
+    "doctor": "Say what works on this machine and what does not.",
 }
 INTERRUPTED = 130
 
@@ -58,15 +58,22 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
 
 def _app(words: Sequence[str]) -> App:
-    app = App(name="recast", help=HELP, version=recaster.__version__, help_format="markdown")
-    for name, function in VERBS.items():
-        app.command(function, name=name)
-    if words[:1] == ["train"]:
-        from recaster.cli.train import command_for
+    app = App(name="recast", help=HELP, version=recaster.__version__, help_format="plaintext")
+    chosen = words[0] if words else ""
+    for place, (name, help_text) in enumerate(VERBS.items()):
+        if name == chosen == "train":
+            from recaster.cli.train import command_for
 
-        del app["train"]
-        app.command(command_for(words[1:]), name="train")
+            app.command(command_for(words[1:]), name=name)
+        elif name == chosen:
+            app.command(f"recaster.cli.{name}:{name}", name=name)
+        else:
+            app.command(_elsewhere, name=name, help=help_text, sort_key=place)
     return app
+
+
+def _elsewhere() -> None:
+    """Stands for a verb that was not called, so that its module need not be imported."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from cyclopts import Parameter
 
 from recaster.cli.console import ask_line, tell_line
@@ -56,8 +57,10 @@ def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: paths as text, fractions as numbers, dataclasses and options as objects."""
     if isinstance(value, Options):
         return value.to_mapping()
+    if isinstance(value, msgspec.Struct):
+        return plain(msgspec.structs.asdict(value))
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set):

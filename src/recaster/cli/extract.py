@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recaster.cli.common import Common, Result, choose
-from recaster.cli.console import console_progress
+from recaster.cli.common import Common, Result, choose, plain
+from recaster.cli.console import console_progress, duration
 from recaster.faces.options import ExtractOptions
 from recaster.project.workspace import Workspace
+
+if TYPE_CHECKING:
+    from recaster.faces.summary import ExtractSummary
 
 
 def extract(
@@ -35,4 +38,22 @@ def extract(
     place = Workspace.open(workspace)
     values = choose(common, ExtractOptions, options, place.options(f"extract.{side}", ExtractOptions))
     summary = step(place, side, values, console_progress())
-    return Result(summary.figures(), summary.lines())
+    return Result(plain(summary), extract_lines(side, summary), 1 if summary.unreadable else 0)
+
+
+def extract_lines(side: str, summary: ExtractSummary) -> list[str]:
+    """The summary for people."""
+    lines = [
+        f"{side}: {summary.faces} faces in {summary.frames_with_faces} of {summary.frames} frames"
+        + (" (done before)" if summary.skipped else f", {duration(summary.seconds)}")
+    ]
+    lines.append(f"  misses: {summary.misses} frames without a face, {summary.gaps} of them between frames with one")
+    if summary.jitter is not None:
+        rest = "" if summary.jitter_at_rest is None else f", {summary.jitter_at_rest:.2f} px at rest"
+        lines.append(f"  landmark jitter: {summary.jitter:.2f} px{rest} (second difference, in a 256 px crop)")
+    if summary.rejected:
+        lines.append(f"  rejected: {summary.rejected} implausible detections")
+    if not summary.faces:
+        lines.append("  no face was found: try --detector mtcnn, or a smaller --min-size")
+    lines += [f"  unreadable: frame {name}: {reason}" for name, reason in summary.unreadable]
+    return lines

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from recaster.cli.common import Common, Result, choose
+from recaster.cli.common import Common, Result, choose, plain
 from recaster.cli.console import console_progress, duration
 from recaster.merge.settings import MergeSettings, OutputOptions
 from recaster.project.workspace import Workspace
+
+if TYPE_CHECKING:
+    from recaster.project.steps import MergeReport
 
 
 def merge(
@@ -19,6 +22,7 @@ def merge(
     *,
     output: Path | None = None,
     model: str | None = None,
+    device: str = "auto",
     settings: Annotated[MergeSettings | None, Parameter(name="*", group="Merge")] = None,
     written: Annotated[OutputOptions | None, Parameter(name="*", group="Output")] = None,
     common: Common | None = None,
@@ -33,6 +37,8 @@ def merge(
         Where to write the result; result.mp4 in the workspace by default. mp4 and mov can be signed.
     model
         The model to use; by default the one that was trained last.
+    device
+        Where the model runs: auto, cpu, cuda, cuda:1, mps.
     """
     from recaster.project.models import chosen_model
     from recaster.project.steps import merge as step
@@ -40,14 +46,27 @@ def merge(
     place = Workspace.open(workspace)
     values = choose(common, MergeSettings, settings, place.options("merge", MergeSettings))
     output_values = choose(common, OutputOptions, written, place.options("output", OutputOptions))
-    report = step(place, chosen_model(place, model), values, output_values, output=output, progress=console_progress())
-    if report.merge is None:
-        return Result({"output": report.output, "skipped": True}, [f"{report.output} is up to date, nothing to do"])
+    report = step(
+        place,
+        chosen_model(place, model),
+        values,
+        output_values,
+        output=output,
+        device=device,
+        progress=console_progress(),
+    )
+    return Result({**plain(report), "skipped": report.skipped}, merge_lines(report))
+
+
+def merge_lines(report: MergeReport) -> list[str]:
+    """The report for people."""
+    if report.merge is None or report.signature is None:
+        return [f"{report.output} is up to date, nothing to do"]
     done = report.merge
-    lines = [
-        f"{report.output}: {done.frames} frames, {done.faces} faces, {done.frames_without_faces} frames without one, "
-        f"{duration(done.seconds)} ({done.frames_per_second:.1f} frames/s)",
-        *done.notes,
-        *report.signature_lines(),
+    return [
+        f"{report.output}: {done.frames} frames, {done.faces} faces replaced, {done.frames_without_faces} frames "
+        f"without one, {duration(done.seconds)} ({done.frames_per_second:.1f} frames/s)",
+        *(f"  {note}" for note in done.notes),
+        f"  signed by {report.signature.signer}",
+        *(f"  {note}" for note in report.signature.notes),
     ]
-    return Result({**report.figures(), "skipped": False}, lines)

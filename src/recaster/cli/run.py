@@ -7,8 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from recaster.cli.common import Common, Result, choose
+from recaster.cli.common import Common, Result, choose, plain
 from recaster.cli.console import console_progress
+from recaster.cli.extract import extract_lines
+from recaster.cli.merge import merge_lines
 from recaster.project.workspace import Workspace
 from recaster.train.options import TrainOptions
 
@@ -38,4 +40,12 @@ def run(
     place = Workspace.open(workspace)
     values = choose(common, TrainOptions, training, place.options("train", TrainOptions))
     report = steps(place, chosen_model(place, model), values, console_progress())
-    return Result(report.figures(), report.lines())
+    lines = [
+        *extract_lines("src", report.src),
+        *extract_lines("dst", report.dst),
+        *report.train.lines(),
+        *merge_lines(report.merge),
+        f"result: {report.merge.output}",
+        f"contact sheet: {report.sheet}",
+    ]
+    return Result({**plain(report), "train": plain(report.train.figures())}, lines)

@@ -9,7 +9,13 @@ from recaster.project.workspace import Workspace
 
 
 def sheet(
-    workspace: Path, /, *, output: Path | None = None, frames: int = 8, common: Common | None = None
+    workspace: Path,
+    /,
+    *,
+    result: Path | None = None,
+    output: Path | None = None,
+    frames: int = 8,
+    common: Common | None = None,
 ) -> Result:
     """Draw a contact sheet of the result: source, target and swap for a few frames.
 
@@ -17,6 +23,8 @@ def sheet(
     ----------
     workspace
         The workspace's folder.
+    result
+        The merged clip; result.mp4 in the workspace by default.
     output
         Where to write the picture; contact_sheet.jpg in the workspace by default.
     frames
@@ -24,5 +32,5 @@ def sheet(
     """
     from recaster.project.steps import sheet as step
 
-    made = step(Workspace.open(workspace), output=output, frames=frames)
+    made = step(Workspace.open(workspace), result=result, output=output, frames=frames)
     return Result({"sheet": made, "frames": frames}, [f"contact sheet: {made}"])

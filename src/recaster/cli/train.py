@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 from cyclopts import Parameter
 
@@ -52,8 +52,9 @@ def train(
 def command_for(words: Sequence[str]) -> Callable[..., Result]:
     """``train`` with the flags of the model that the words name, or that their workspace remembers."""
     net_type = _net_options(words)
-    known = net_type is not None and bool(net_type.model_fields)
-    net = Annotated[net_type | None, Parameter(name="*", group="Model")] if known else Annotated[Any, Parameter(parse=False)]
+    net: Any = Annotated[Any, Parameter(parse=False)]
+    if net_type is not None and net_type.model_fields:
+        net = Annotated[Optional[net_type], Parameter(name="*", group="Model")]  # noqa: UP045 - a class known only now
 
     @wraps(train)
     def command(*arguments: Any, **named: Any) -> Result:

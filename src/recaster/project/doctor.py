@@ -8,8 +8,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from recaster.device import working_devices
 from recaster.errors import RecasterError
@@ -17,7 +19,7 @@ from recaster.errors import RecasterError
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried. ``needed`` ones must work for the main job; the others are a matter of speed or comfort."""
+    """One thing that was tried. ``needed`` ones must work for the main job; others are a matter of speed."""
 
     name: str
     works: bool
@@ -27,16 +29,17 @@ class Check:
 
 
 def examine(identity_folder: Path) -> Iterator[Check]:
-    """Try one thing after the other. ``identity_folder`` is where the local signing certificate lies or would be made."""
+    """Try one thing after the other; ``identity_folder`` is where the local signing certificate lies."""
     yield Check("python", sys.version_info >= (3, 11), platform.python_version(), "Install Python 3.11 or newer.")
-    for name, attempt, mend in (
-        ("networks", _weights, "Install again: pip install --force-reinstall --no-deps recaster."),
-        ("detection", _detection, "Install onnxruntime again, then Recaster."),
-        ("h264", lambda: _encode("libx264"), "Install av again: its wheel brings the encoder."),
-        ("h265", lambda: _encode("libx265"), "Install av again: its wheel brings the encoder."),
-        ("signing", lambda: _identity(identity_folder), "Make the folder writable; results are signed from there."),
-    ):
-        yield _try(name, attempt, mend)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, attempt, mend in (
+            ("networks", _weights, "Install again: pip install --force-reinstall --no-deps recaster."),
+            ("detection", _detection, "Install onnxruntime again, then Recaster."),
+            ("h264", lambda: _encode("h264", folder), "Install av again: its wheel brings the encoder."),
+            ("h265", lambda: _encode("h265", folder), "Install av again: its wheel brings the encoder."),
+            ("signing", lambda: _identity(identity_folder), "Make the folder writable; results are signed from there."),
+        ):
+            yield _try(name, attempt, mend)
     devices = working_devices()
     accelerated = devices[0] != "cpu"
     yield Check(
@@ -47,7 +50,9 @@ def examine(identity_folder: Path) -> Iterator[Check]:
         needed=False,
     )
     free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
-    yield Check("disk", free > 2, f"{free:.0f} GB free", "Free some space: models and clips need gigabytes.", needed=False)
+    yield Check(
+        "disk", free > 2, f"{free:.0f} GB free", "Free some space: models and clips need gigabytes.", needed=False
+    )
 
 
 def _try(name: str, attempt: Callable[[], str], mend: str) -> Check:
@@ -58,9 +63,10 @@ def _try(name: str, attempt: Callable[[], str], mend: str) -> Check:
 
 
 def _weights() -> str:
-    from recaster.perception.weights import networks, weight_path
+    from recaster.perception.manifest import read_manifest
+    from recaster.perception.weights import weight_path
 
-    names = [network.name for network in networks()]
+    names = list(read_manifest())
     for name in names:
         weight_path(name)
     return f"{len(names)} pretrained networks: {', '.join(names)}"
@@ -76,19 +82,18 @@ def _detection() -> str:
     return "the accurate detector runs"
 
 
-def _encode(codec: str) -> str:
-    import av
+def _encode(codec: Literal["h264", "h265"], folder: str) -> str:
+    import numpy as np
 
-    with tempfile.TemporaryDirectory() as folder, av.open(str(Path(folder) / "probe.mp4"), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        container.mux(stream.encode())
-    return f"{codec} encodes"
+    from recaster.media.writer import FrameWriter
+
+    path = Path(folder) / "probe.mp4"
+    with FrameWriter(path, width=64, height=64, rate=Fraction(25), codec=codec) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    return f"{path.stat().st_size} bytes encoded"
 
 
 def _identity(folder: Path) -> str:
-    from recaster.provenance.certificate import describe, local_identity
+    from recaster.provenance.certificate import local_identity
 
-    return describe(local_identity(folder))
+    return " ".join(local_identity(folder).describe())

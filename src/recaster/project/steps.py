@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_config_path
+
 import recaster
+from recaster.device import choose_device
 from recaster.errors import MissingError
-from recaster.faces.extract import ExtractSummary, extract_faces
+from recaster.faces.extract import extract_faces
 from recaster.faces.faceset import FaceSet
+from recaster.faces.journal import run_key
 from recaster.faces.options import ExtractOptions
+from recaster.faces.summary import ExtractSummary
 from recaster.files import remove_leftovers, sha256_file
 from recaster.merge.settings import MergeSettings, OutputOptions
 from recaster.merge.stream import MergeSummary, merge_clip
@@ -20,6 +25,10 @@ from recaster.progress import SILENT, Progress
 from recaster.project.models import remember_model
 from recaster.project.people import disclosures
 from recaster.project.workspace import SIDES, Side, Workspace
+from recaster.provenance.certificate import local_identity
+from recaster.provenance.manifest import Recipe
+from recaster.provenance.sign import SignSummary, faceset_hash, sign
+from recaster.train.options import TrainOptions
 
 if TYPE_CHECKING:
     from recaster.train.loop import TrainSummary
@@ -59,12 +68,16 @@ def train(
 
 @dataclass(frozen=True)
 class MergeReport:
-    """A finished merge: the ``merge`` itself (None when nothing had changed since), and the ``signature``."""
+    """A finished merge. ``merge`` and ``signature`` are None when nothing had changed since the last one."""
 
     output: Path
-    skipped: bool
-    merge: MergeSummary | None
-    signature: SignSummary | None
+    merge: MergeSummary | None = None
+    signature: SignSummary | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the result was there already."""
+        return self.merge is None
 
 
 def merge(
@@ -74,6 +87,7 @@ def merge(
     output_given: Mapping[str, Any] | None = None,
     *,
     output: Path | None = None,
+    device: str = "auto",
     identity_folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> MergeReport:
@@ -91,26 +105,100 @@ def merge(
     target, faces = workspace.source("dst"), _faces(workspace, "dst")
     result = output or workspace.folder / "result.mp4"
     likeness = disclosures(workspace, progress)
-    swapper = load_swapper(workspace.model(model))
-    recipe = {
+    swapper = load_swapper(workspace.model(model), choose_device(device))
+    recipe = Recipe(
+        settings_sha256=settings.key(),
+        faceset_sha256=faceset_hash(workspace.aligned("src")),
+        model=model,
+        iteration=swapper.descriptor.iteration,
+    )
+    ingredients = {
+        **asdict(recipe),
         "software": recaster.__version__,
-        "model": model,
-        "iteration": swapper.descriptor.iteration,
-        "settings": settings.key(),
         "written": written.key(),
-        "faces": faceset_hash(workspace.aligned("dst")),
-        "source_faces": faceset_hash(workspace.aligned("src")),
-        "target": source_identity(target),
-        "likeness": [disclosure.record_sha256 for disclosure in likeness],
+        "target": run_key(target, ExtractOptions()),
+        "target_faces": faceset_hash(workspace.aligned("dst")),
+        "likeness": [asdict(item) for item in likeness],
+        "output": result.name,
     }
-    state = workspace.state("merge")
-    if state.get("recipe") == recipe and _is_file(result, state):
-        return MergeReport(result, True, None, None)
+    done = workspace.state("merge")
+    if done.get("ingredients") == ingredients and result.is_file() and sha256_file(result) == done.get("sha256"):
+        return MergeReport(result)
     unsigned = workspace.folder / ".recaster" / f"unsigned{result.suffix}"
+    remove_leftovers(unsigned.parent)
     try:
-        summary = merge_clip(target, faces, swapper, settings, unsigned, progress, output_options=written)
-        signature = sign(...)
+        summary = merge_clip(target, faces, swapper, settings, unsigned, output_options=written, progress=progress)
+        signature = sign(
+            unsigned,
+            result,
+            identity=local_identity(identity_folder or default_identity_folder()),
+            version=recaster.__version__,
+            recipe=recipe,
+            parent=target if target.is_file() else None,
+            likeness=likeness,
+        )
     finally:
         unsigned.unlink(missing_ok=True)
-    workspace.note_state("merge", {"recipe": recipe, "output": str(result), "sha256": sha256_file(result)})
-    return MergeReport(result, False, summary, signature)
+    workspace.note_state("merge", {"ingredients": ingredients, "sha256": sha256_file(result)})
+    return MergeReport(result, replace(summary, output=result), signature)
+
+
+def sheet(workspace: Workspace, *, result: Path | None = None, output: Path | None = None, frames: int = 8) -> Path:
+    """Draw the contact sheet of the result, signed like the result itself; gives its path."""
+    from recaster.project.sheet import contact_sheet
+
+    made = output or workspace.folder / "contact_sheet.jpg"
+    contact_sheet(
+        _faces(workspace, "src"),
+        _faces(workspace, "dst"),
+        workspace.source("dst"),
+        result or workspace.folder / "result.mp4",
+        made,
+        frames,
+    )
+    identity = local_identity(default_identity_folder())
+    sign(made, made, identity=identity, version=recaster.__version__, likeness=disclosures(workspace, SILENT))
+    return made
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What :func:`run` came to, step by step."""
+
+    src: ExtractSummary
+    dst: ExtractSummary
+    train: TrainSummary
+    merge: MergeReport
+    sheet: Path
+
+
+def run(
+    workspace: Workspace, model: str, given: Mapping[str, Any] | None = None, progress: Progress = SILENT
+) -> RunReport:
+    """Everything that is not done yet, with the options that the workspace remembers; ``given`` go to the training.
+
+    A training without a target stops at the model's usual number of iterations.
+    """
+    src, dst = (extract(workspace, side, progress=progress) for side in SIDES)
+    options = workspace.options("train", TrainOptions, given)
+    if not options.iterations and not options.minutes:
+        given = {**(given or {}), "iterations": find_architecture(model).usual_iterations}
+    trained = train(workspace, model, given, progress=progress)
+    merged = merge(workspace, model, progress=progress)
+    return RunReport(src, dst, trained, merged, sheet(workspace))
+
+
+def default_identity_folder() -> Path:
+    """Where this user's signing certificate lies."""
+    return user_config_path("recaster") / "identity"
+
+
+def _faces(workspace: Workspace, side: Side) -> FaceSet:
+    faces = FaceSet(workspace.aligned(side))
+    if not len(faces):
+        raise MissingError(
+            f"there are no {side} faces",
+            where=workspace.aligned(side),
+            mend=f"Run recast extract {workspace.folder} {side}; if it found none, choose another clip or detector.",
+        )
+    return faces
