@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -48,3 +50,19 @@ def crop() -> Picture:
     """A 64 × 64 crop with smooth content, so that JPEG keeps it well."""
     y, x = np.mgrid[:64, :64]
     return np.stack([x * 4, y * 4, (x + y) * 2], axis=2).astype(np.uint8)
+
+
+def _load_fakes() -> ModuleType:
+    """fakes.py is also a program that a test starts, so it is a file of its own."""
+    spec = importlib.util.spec_from_file_location("recaster_faces_fakes", Path(__file__).with_name("fakes.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """Quick stand-ins for the networks, and made-up clips."""
+    return _load_fakes()

@@ -12,6 +12,7 @@ from recaster.files import sha256_file
 from recaster.progress import Progress
 from recaster.project.workspace import SIDES, Side, Workspace
 from recaster.provenance.likeness import (
+    NOT_STATED,
     Disclosure,
     LikenessRecord,
     State,
@@ -49,9 +50,14 @@ def state_people(
         raise InputError("the release cannot be read", where=release, mend="Check the path.")
     digest = "" if release is None else sha256_file(release)
     for name, basis in people.values():
-        record = LikenessRecord(person=name, basis=basis or "not stated", scope=scope, expires=expires, stated=_today())
-        if digest:
-            record = record.with_values(release_sha256=digest)
+        record = LikenessRecord(
+            person=name,
+            basis=basis or NOT_STATED,
+            scope=scope,
+            expires=expires,
+            release_sha256=digest,
+            stated=_today() if basis else None,
+        )
         write_record(record_path(workspace.people, name), record)
     workspace.store("people", {side: record_path(workspace.people, name).stem for side, (name, _) in people.items()})
     return {side: person_of(workspace, side) for side in people}
@@ -62,7 +68,7 @@ def person_of(workspace: Workspace, side: Side) -> Person:
     path = _path(workspace, side)
     record = _record(path)
     name = record.person if record else ""
-    return Person(name, record.basis if record else "not stated", state(record, _today()), path)
+    return Person(name, record.basis if record else NOT_STATED, state(record, _today()), path)
 
 
 def disclosures(workspace: Workspace, progress: Progress) -> list[Disclosure]:
