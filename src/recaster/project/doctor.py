@@ -34,7 +34,7 @@ def examine(identity_folder: Path) -> Iterator[Check]:
     with tempfile.TemporaryDirectory() as folder:
         for name, attempt, mend in (
             ("networks", _weights, "Install again: pip install --force-reinstall --no-deps recaster."),
-            ("detection", _detection, "Install onnxruntime again, then Recaster."),
+            ("detection", _detection, "Install Recaster again."),
             ("h264", lambda: _encode("h264", folder), "Install av again: its wheel brings the encoder."),
             ("h265", lambda: _encode("h265", folder), "Install av again: its wheel brings the encoder."),
             ("signing", lambda: _identity(identity_folder), "Make the folder writable; results are signed from there."),

@@ -1,0 +1,70 @@
+"""Mini: a small model for short trainings on a CPU: minutes to a face that is recognised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recaster.nets.architecture import Batch, Losses, architectures
+from recaster.options import Options
+from recaster.types import Framing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from recaster.nets.autoencoder import FaceNet
+
+RESOLUTION = 64
+LEARNING_RATE = 5e-4
+
+
+class MiniOptions(Options):
+    """Mini has nothing to choose."""
+
+
+class Mini:
+    """Full framing, 64 px, residual decoders."""
+
+    name = "mini"
+    options = MiniOptions
+    default_batch_size = 8
+
+    def build(self, options: MiniOptions) -> FaceNet:
+        """A narrow encoder and two residual decoders whose last features give picture and mask."""
+        from recaster.nets.autoencoder import TwoDecoderNet
+        from recaster.nets.blocks import Decoder, encoder
+
+        def decoder() -> Decoder:
+            return Decoder(128, (64, 32, 16), residual=True, kernel=3)
+
+        shared = encoder(RESOLUTION, (24, 48, 96, 192), 128, 128, 128)
+        return TwoDecoderNet(RESOLUTION, Framing.FULL, shared, decoder(), decoder())
+
+    def losses(self, net: FaceNet, batch: Batch, options: MiniOptions, progress: float) -> Losses:
+        """Structure, squared and absolute differences, strong inside the mask and weak outside; and the mask."""
+        out = net.reconstruct(batch.warped_src, batch.warped_dst)
+        src = _picture_loss(out.src_rgb, batch.target_src, batch.mask_src)
+        dst = _picture_loss(out.dst_rgb, batch.target_dst, batch.mask_dst)
+        masks = (out.src_mask - batch.mask_src).square().mean() + (out.dst_mask - batch.mask_dst).square().mean()
+        return Losses(src + dst + masks, src.detach(), dst.detach())
+
+    def optimizer(self, net: FaceNet, options: MiniOptions) -> Optimizer:
+        """Adam over all weights."""
+        from torch.optim import Adam
+
+        return Adam(net.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999), fused=True)
+
+    def learning_rate(self, options: MiniOptions, progress: float | None) -> float:
+        """Lower over the last 30 % of a training of known length."""
+        return LEARNING_RATE if progress is None or progress < 0.7 else 0.3 * LEARNING_RATE
+
+
+def _picture_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    from recaster.nets.losses import absolute_error, dssim, squared_error
+
+    weight = 0.2 + 0.8 * mask
+    a, b = prediction * weight, target * weight
+    return (10 * dssim(a, b, size=5) + 10 * squared_error(a, b) + 2 * absolute_error(a, b)).mean()
+
+
+architectures.add(Mini.name)(Mini())

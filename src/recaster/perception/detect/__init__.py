@@ -1,0 +1,1 @@
+"""Face detectors: one module per network, all behind one protocol."""

@@ -1,0 +1,1 @@
+"""Landmarkers: one module per network, all behind one protocol."""

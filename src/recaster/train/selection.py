@@ -1,0 +1,133 @@
+"""Which faces of a set are trained on, and in which order."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from recaster.geometry.framing import FIT_POINTS
+from recaster.geometry.mean_face import MEAN_FACE
+from recaster.geometry.similarity import apply_matrix, fit_similarity
+from recaster.types import Face
+
+LEAST_FACES = 8
+"""Fewer faces than this say nothing about which of them is odd."""
+LARGEST_SHARE = 0.2
+"""At most this share of a set is left out, the oddest first."""
+ODD = 4.0
+"""Robust standard deviations from the median beyond which a face is odd."""
+
+
+def sample_weights(faces: Sequence[Face]) -> NDArray[np.float32]:
+    """``(N,)`` float32: 0 for faces that would harm the training, 1 for the others.
+
+    Harmful are those whose landmarks are unsure, whose shape resembles that of no other face (a wrong detection), or
+    whose picture is blurred, each judged against the rest of the set by median and MAD.
+    """
+    weights = np.ones(len(faces), np.float32)
+    if len(faces) < LEAST_FACES:
+        return weights
+    odd = np.maximum.reduce(
+        [
+            _below([_confidence(face) for face in faces], least_spread=0.05),
+            _below([np.log(face.quality) if face.quality > 0 else np.nan for face in faces], least_spread=0.35),
+            _below(-np.log(np.maximum(_loneliness(faces), 1e-6)), least_spread=0.35),
+        ]
+    )
+    worst = np.argsort(-odd, kind="stable")[: int(LARGEST_SHARE * len(faces))]
+    weights[worst[odd[worst] > ODD]] = 0
+    return weights
+
+
+def _confidence(face: Face) -> float:
+    return 1.0 if face.landmarks.confidence is None else float(face.landmarks.confidence.mean())
+
+
+def _below(values: Sequence[float] | NDArray[np.float64], least_spread: float) -> NDArray[np.float64]:
+    """How far each value lies below the median, in robust standard deviations (1.4826 MAD); 0 where it is not known."""
+    array = np.asarray(values, np.float64)
+    known = np.isfinite(array)
+    if not known.any():
+        return np.zeros(len(array))
+    array = np.where(known, array, np.median(array[known]))
+    median = np.median(array)
+    spread = max(1.4826 * float(np.median(np.abs(array - median))), least_spread)
+    return (median - array) / spread
+
+
+def _loneliness(faces: Sequence[Face]) -> NDArray[np.float64]:
+    """Distance to the nearest other face's shape: RMS of the points, in sides of the mean face's square."""
+    shapes = np.stack([_shape(face) for face in faces]).reshape(len(faces), -1)
+    squares = np.square(shapes).sum(axis=1)
+    nearest = np.empty(len(faces))
+    for start in range(0, len(faces), 1024):
+        rows = slice(start, start + 1024)
+        distances = squares[rows, None] + squares - 2 * shapes[rows] @ shapes.T
+        distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = np.inf
+        nearest[rows] = distances.min(axis=1)
+    return np.sqrt(np.maximum(nearest, 0) / 68)
+
+
+def _shape(face: Face) -> NDArray[np.float64]:
+    points = face.landmarks.points
+    return apply_matrix(fit_similarity(points[FIT_POINTS], MEAN_FACE[FIT_POINTS - 17]), points)
+
+
+class Deck:
+    """Rows of a set in random order without end: each face once an epoch, or in the share of epochs its weight says.
+
+    Two decks of equal weights and state deal the same rows, on every machine.
+    """
+
+    def __init__(self, weights: Tensor, seed: int) -> None:
+        if not bool((weights > 0).any()):
+            raise ValueError("a deck needs a face of positive weight")
+        self._weights = weights / weights.max()
+        self._generator = Generator().manual_seed(seed)
+        self._shuffle()
+
+    def deal(self, count: int) -> Tensor:
+        """The next ``count`` rows, ``(count,)`` int64."""
+        dealt: list[Tensor] = []
+        missing = count
+        while missing > 0:
+            piece = self._order[self._position : self._position + missing]
+            dealt.append(piece)
+            missing -= len(piece)
+            self._position += len(piece)
+            if missing:
+                self._shuffle()
+        return torch.cat(dealt)
+
+    def state(self) -> dict[str, Any]:
+        """Where the deck is, for JSON."""
+        return {"epoch": dump_bytes(self._epoch), "position": self._position}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self._generator.set_state(load_bytes(state["epoch"]))
+        self._shuffle()
+        self._position = int(state["position"])
+
+    def _shuffle(self) -> None:
+        self._epoch = self._generator.get_state()
+        order = torch.randperm(len(self._weights), generator=self._generator)
+        taking_part = torch.rand(len(order), generator=self._generator) < self._weights[order]
+        self._order = order[taking_part]
+        self._position = 0
+
+
+def dump_bytes(values: Tensor) -> str:
+    """A uint8 tensor (a generator's state) as base64 text, for JSON."""
+    return base64.b64encode(values.cpu().numpy().tobytes()).decode("ascii")
+
+
+def load_bytes(text: str) -> Tensor:
+    """The tensor of :func:`dump_bytes`."""
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), np.uint8).copy())
