@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recaster.faces.faceset import FaceSet
 from recaster.train.selection import Deck, dump_bytes, load_bytes, sample_weights
