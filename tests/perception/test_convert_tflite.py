@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
 pytest.importorskip("tflite", reason="tflite is a build requirement, not installed here")
 
-from recaster.perception.convert_tflite import Level, densify  # noqa: E402 - needs tflite
+from recaster.perception.convert_tflite import Level, densify
 
 NONE = np.empty(0, np.int64)
 

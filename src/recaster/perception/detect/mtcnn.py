@@ -166,7 +166,7 @@ class Mtcnn:
         return found
 
     def _propose(self, pictures: Picture) -> list[_Candidates]:
-        """Square candidates in each of the pictures ``(N, H, W, 3)``, from all levels of the pyramid."""
+        """Candidates in each of the pictures ``(N, H, W, 3)``, from all levels of the pyramid."""
         height, width = pictures.shape[1:3]
         levels: list[list[_Candidates]] = [[] for _ in pictures]
         scale = _CELL / self.settings.min_face
