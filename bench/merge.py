@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,16 +181,21 @@ def make_clip(path: Path, clip: Path | None, frames: int) -> Path:
 def plate(clip: Path | None, size: tuple[int, int], index: int) -> np.ndarray:
     """Frame ``index`` of the clip (from its start again after its end), or a moving pattern, enlarged to ``size``."""
     if clip is None:
-        rng = np.random.default_rng(0)
-        picture = cv2.GaussianBlur(rng.random((180, 320, 3), dtype=np.float32), (0, 0), 6)
-        picture = np.clip(0.5 + 4 * (np.roll(picture, index, axis=1) - 0.5), 0, 1)
-        image = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC) * 235 + 10
-        return np.clip(image + np.random.default_rng(index).normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+        return np.roll(pattern(size), 2 * index, axis=1)
     reader = readers.setdefault(clip, FrameReader(clip))
     return cv2.resize(reader.read(index % len(reader)).image, size, interpolation=cv2.INTER_CUBIC)
 
 
 readers: dict[Path, FrameReader] = {}
+
+
+@cache
+def pattern(size: tuple[int, int]) -> np.ndarray:
+    """Soft colours with some grain."""
+    rng = np.random.default_rng(0)
+    soft = cv2.GaussianBlur(rng.random((180, 320, 3), dtype=np.float32), (0, 0), 6)
+    image = cv2.resize(0.5 + 4 * (soft - 0.5), size, interpolation=cv2.INTER_CUBIC) * 235 + 10
+    return np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
 
 
 def face_points(shape: Sequence[int], index: int) -> np.ndarray:

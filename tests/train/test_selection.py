@@ -47,6 +47,20 @@ def test_never_more_than_a_fifth_is_left_out(facesets: tuple[FaceSet, FaceSet]) 
     assert np.count_nonzero(sample_weights(faces) == 0) <= 6
 
 
+def test_covered_faces_are_left_out_and_profiles_are_not(facesets: tuple[FaceSet, FaceSet]) -> None:
+    def seen(face: Face, score: float, mouth: float, yaw: float = 0.0) -> Face:
+        confidence = np.full(68, 0.95, np.float32)
+        confidence[48:] = mouth
+        landmarks = Landmarks(face.landmarks.points, confidence=confidence)
+        return replace(face, score=score, landmarks=landmarks, pose=replace(face.pose, yaw=yaw))
+
+    faces = [seen(face, 0.92, 0.95) for face in shot(facesets)]
+    hand = [seen(face, 0.87, 0.85) for face in faces[:9]]
+    profiles = [seen(face, 0.80, 0.80, yaw=40.0) for face in faces[9:14]]
+    weights = sample_weights([*hand, *profiles, *faces[14:]])
+    assert np.flatnonzero(weights == 0).tolist() == list(range(9))
+
+
 def test_a_few_faces_say_nothing(facesets: tuple[FaceSet, FaceSet]) -> None:
     faces = shot(facesets, 5)
     faces[0] = replace(faces[0], quality=0.0)
