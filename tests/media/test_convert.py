@@ -5,8 +5,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from recaster.media.convert import RgbReader, YuvWriter, as_uint8, orient, rgb_to_yuv, rotation_of

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from recaster.errors import UsageError
 from recaster.merge.composite import Paste, composite
@@ -93,6 +92,17 @@ def test_seamless_hides_a_face_of_another_brightness(plate: np.ndarray, face_poi
     paste = paste_on(plate, face_points(160, 120, 90), lambda crop: crop - 0.12)
     assert steps(composite(plate, [paste], PLAIN["seamless"]), plate) <= 2
     assert steps(composite(plate, [paste], PLAIN["overlay"]), plate) >= 28
+
+
+def test_a_bright_background_beside_the_face_does_not_shine_into_it(face_points: Points, paste_on: Pasting) -> None:
+    """The feather reaches over the background; what is blended in must not."""
+    image = np.full((240, 320, 3), 255, np.uint8)
+    image[:, :210] = 120
+    points = face_points(160, 120, 80)
+    paste = paste_on(image, points, lambda crop: np.full_like(crop, 120 / 255))
+    for blur in (0, 100, 150):
+        result = composite(image, [paste], MergeSettings(mode="seamless", color_transfer="none", blur=blur))
+        assert steps(result[100:140, 130:180], image[100:140, 130:180]) <= 6, f"blur {blur}"
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recaster.errors import UsageError
 from recaster.merge.mask import blur_size, choose_mask, erode, erosion_size, face_size, feather, shape_mask

@@ -66,7 +66,7 @@ def test_forward_shapes_and_ranges(net: FaceNet) -> None:
 def test_loss_falls_on_a_fixed_batch(
     architecture: Architecture, options: Options, net: FaceNet, make_batch: MakeBatch
 ) -> None:
-    batch = make_batch(net.resolution)
+    batch = make_batch(net.resolution, 1)
     optimizer = architecture.optimizer(net, options)
     totals = []
     for _ in range(15):

@@ -3,7 +3,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recaster.nets.blocks import Bottleneck, Decoder, Down, Residual, Up, encoder, glorot_
+from recaster.nets.blocks import (
+    Bottleneck,
+    Decoder,
+    Down,
+    Residual,
+    ResidualDecoder,
+    Standardize,
+    Up,
+    encoder,
+    glorot_,
+    he_,
+)
 
 
 def leaky(values: np.ndarray, slope: float) -> np.ndarray:
@@ -53,8 +64,8 @@ def test_bottleneck_is_two_dense_layers_without_activation() -> None:
 def test_encoder_and_decoder_meet() -> None:
     code = encoder(32, (4, 8, 16), code=6, channels=5, up=7)(torch.rand(2, 3, 32, 32))
     assert code.shape == (2, 7, 8, 8)
-    for mask_widths in ((), (3, 2)):
-        rgb, mask = Decoder(7, (6, 4), mask_widths, residual=True, kernel=3)(code)
+    for decoder in (Decoder(7, (6, 4), (3, 2), kernel=5), ResidualDecoder(7, (6,))):
+        rgb, mask = decoder(code)
         assert (rgb.shape, mask.shape) == ((2, 3, 32, 32), (2, 1, 32, 32))
 
 
@@ -73,3 +84,43 @@ def test_glorot_bounds_and_biases() -> None:
     bound = np.sqrt(6 / (9 * (8 + 32)))
     assert 0.95 * bound < net.conv.weight.abs().max() <= bound
     assert net.conv.bias is not None and not net.conv.bias.any()
+
+
+def test_standardize_centers_grey_and_leaves_its_input_alone() -> None:
+    image = torch.full((1, 3, 2, 2), 0.5)
+    image[0, 0, 0, 0] = 1.0
+    out = Standardize()(image)
+    assert out[0, 0].flatten().tolist() == [2.0, 0.0, 0.0, 0.0]
+    assert image.max() == 1.0
+
+
+def test_he_weights_carry_the_signal_through_the_encoder() -> None:
+    """Codes of different pictures differ about as much as the pictures do; with torch's defaults they hardly do."""
+    torch.manual_seed(0)
+    picture = torch.randn(8, 3, 64, 64)
+    net = encoder(64, (16, 32, 64, 64), code=64, channels=64, up=64)
+    with torch.no_grad():
+        before = net(picture).std(0).mean()
+        he_(net)
+        after = net(picture).std(0).mean()
+    assert after > 10 * before
+    assert 0.1 < after < 10
+
+
+def test_he_starts_residual_blocks_near_the_identity() -> None:
+    torch.manual_seed(0)
+    block, image = Residual(16), torch.randn(1, 16, 8, 8)
+    he_(block)
+    with torch.no_grad():
+        change = block(image) - torch.nn.functional.leaky_relu(image, 0.2)
+    assert 0 < change.std() < 0.2 * image.std()
+
+
+def test_residual_decoder_starts_grey() -> None:
+    torch.manual_seed(0)
+    decoder = ResidualDecoder(16, (16, 16))
+    he_(decoder)
+    with torch.no_grad():
+        rgb, mask = decoder(torch.randn(2, 16, 4, 4))
+    assert (rgb - 0.5).abs().mean() < 0.1
+    assert (mask - 0.5).abs().mean() < 0.1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 import recaster
 from recaster.cli.common import Result, plain
@@ -40,7 +43,11 @@ INTERRUPTED = 130
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code: 0 done, 2 a mistake in the call, 1 a failed step, 130 interrupted."""
     words = list(sys.argv[1:] if tokens is None else tokens)
-    signal.signal(signal.SIGTERM, _interrupt)
+    with _termination_like_interrupt():
+        return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         return _show(_app(words)(words, exit_on_error=False, print_error=False, result_action="return_value"), words)
     except CycloptsError as error:
@@ -50,6 +57,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept, run the same command to go on", INTERRUPTED, words)
     except BrokenPipeError:
+        _forget_output()
         return 1
     except Exception as error:
         if "--debug" in words:
@@ -58,7 +66,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
 
 def _app(words: Sequence[str]) -> App:
-    app = App(name="recast", help=HELP, version=recaster.__version__, help_format="plaintext")
+    app = App(
+        name="recast",
+        help=HELP,
+        version=recaster.__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
     chosen = words[0] if words else ""
     for place, (name, help_text) in enumerate(VERBS.items()):
         if name == chosen == "train":
@@ -76,17 +90,40 @@ def _elsewhere() -> None:
     """Stands for a verb that was not called, so that its module need not be imported."""
 
 
+@contextmanager
+def _termination_like_interrupt() -> Iterator[None]:
+    """Inside the block, SIGTERM does what Ctrl-C does at that moment; only the main thread may arrange it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    # A step may have its own handler, which waits for a moment at which stopping leaves nothing half done.
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
+
+
+def _forget_output() -> None:
+    """The reader has gone: what is left in the buffer must not complain again at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show(result: Any, words: Sequence[str]) -> int:
     if not isinstance(result, Result):
         return 0
     if "--json" in words:
-        print(json.dumps(plain(result.figures), ensure_ascii=False))
+        print(json.dumps(plain(result.figures)), flush=True)
     else:
-        print("\n".join(result.lines))
+        print("\n".join(result.lines), flush=True)
     return result.exit_code
 
 
@@ -100,7 +137,7 @@ def _complain(text: str, code: int, words: Sequence[str]) -> int:
     line = " ".join(text.split())
     print(f"recast: {line}", file=sys.stderr)
     if "--json" in words:
-        print(json.dumps({"error": line, "exit_code": code}, ensure_ascii=False))
+        print(json.dumps({"error": line, "exit_code": code}))
     return code
 
 
@@ -109,6 +146,10 @@ def _usage_text(error: CycloptsError) -> str:
 
     if isinstance(error.__cause__, ValidationError):
         return _validation_text(error.__cause__)
+    if isinstance(error, UnknownCommandError):
+        return f"there is no command {(error.unused_tokens or [''])[0]!r}; known: {', '.join(VERBS)}"
+    if isinstance(error, UnusedCliTokensError):
+        return f"too many arguments: {' '.join(error.unused_tokens or [])}"
     return str(error)
 
 

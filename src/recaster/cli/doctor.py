@@ -14,6 +14,6 @@ def doctor(*, common: Common | None = None) -> Result:
     lines = []
     for check in checks:
         mark = "ok  " if check.works else "FAIL" if check.needed else "none"
-        lines.append(f"{mark} {check.name}: {check.detail}" + ("" if check.works else f" {check.mend}"))
+        lines.append(f"{mark} {check.name}: {check.detail}" + ("" if check.works else f". {check.mend}"))
     ready = all(check.works for check in checks if check.needed)
     return Result({"ready": ready, "checks": checks}, lines, 0 if ready else 1)

@@ -38,7 +38,12 @@ def extract(
     place = Workspace.open(workspace)
     values = choose(common, ExtractOptions, options, place.options(f"extract.{side}", ExtractOptions))
     summary = step(place, side, values, console_progress())
-    return Result(plain(summary), extract_lines(side, summary), 1 if summary.unreadable else 0)
+    return Result(plain(summary), extract_lines(side, summary), extract_code(summary))
+
+
+def extract_code(summary: ExtractSummary) -> int:
+    """1 where a frame could not be read, or there is no face to go on with."""
+    return 0 if summary.faces and not summary.unreadable else 1
 
 
 def extract_lines(side: str, summary: ExtractSummary) -> list[str]:

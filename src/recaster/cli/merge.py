@@ -55,7 +55,12 @@ def merge(
         device=device,
         progress=console_progress(),
     )
-    return Result({**plain(report), "skipped": report.skipped}, merge_lines(report))
+    return Result({**plain(report), "skipped": report.skipped}, merge_lines(report), merge_code(report))
+
+
+def merge_code(report: MergeReport) -> int:
+    """1 where a frame of the target could not be read, so that the result lacks it."""
+    return 1 if report.merge is not None and report.merge.unreadable else 0
 
 
 def merge_lines(report: MergeReport) -> list[str]:
@@ -66,6 +71,7 @@ def merge_lines(report: MergeReport) -> list[str]:
     return [
         f"{report.output}: {done.frames} frames, {done.faces} faces replaced, {done.frames_without_faces} frames "
         f"without one, {duration(done.seconds)} ({done.frames_per_second:.1f} frames/s)",
+        *(f"  unreadable: frame {name}: {reason}" for name, reason in done.unreadable),
         *(f"  {note}" for note in done.notes),
         f"  signed by {report.signature.signer}",
         *(f"  {note}" for note in report.signature.notes),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recaster.cli.common import Common, Result
 from recaster.cli.console import ask_line, tell_line
-from recaster.project.people import state_people
+from recaster.project.people import likeness_records, state_people
 from recaster.project.workspace import create_workspace
 
 
@@ -53,18 +53,18 @@ def new(
         The signed release; its SHA-256 goes into the record, the file itself stays where it is.
     """
     asked = basis is None and ((common is not None and common.ask) or (sys.stdin is not None and sys.stdin.isatty()))
-    made = create_workspace(workspace, src, dst)
     if asked:
         tell_line("On what basis may these people's likeness be used? (their own consent, a release, a licence)")
         basis = ask_line("[not stated] basis : ") or None
         scope = scope or ask_line("[not stated] scope, such as the film's title : ")
-    people = state_people(
-        made,
+    records = likeness_records(
         {"src": (src_person, basis), "dst": (dst_person, basis_dst or basis)},
         scope=scope,
         expires=expires,
         release=release,
     )
+    made = create_workspace(workspace, src, dst)
+    people = state_people(made, records)
     lines = [f"{made.folder} is ready. Next: recast run {made.folder}"]
     lines += [f"{side}: {person.name}, basis: {person.basis}" for side, person in people.items()]
     figures = {

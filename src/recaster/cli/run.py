@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from recaster.cli.common import Common, Result, choose, plain
 from recaster.cli.console import console_progress
-from recaster.cli.extract import extract_lines
-from recaster.cli.merge import merge_lines
+from recaster.cli.extract import extract_code, extract_lines
+from recaster.cli.merge import merge_code, merge_lines
 from recaster.project.workspace import Workspace
 from recaster.train.options import TrainOptions
 
@@ -48,4 +48,5 @@ def run(
         f"result: {report.merge.output}",
         f"contact sheet: {report.sheet}",
     ]
-    return Result({**plain(report), "train": plain(report.train.figures())}, lines)
+    code = max(extract_code(report.src), extract_code(report.dst), merge_code(report.merge))
+    return Result({**plain(report), "train": plain(report.train.figures())}, lines, code)

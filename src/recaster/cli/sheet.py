@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
 
 from recaster.cli.common import Common, Result
 from recaster.project.workspace import Workspace
@@ -14,7 +17,7 @@ def sheet(
     *,
     result: Path | None = None,
     output: Path | None = None,
-    frames: int = 8,
+    frames: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 8,
     common: Common | None = None,
 ) -> Result:
     """Draw a contact sheet of the result: source, target and swap for a few frames.

@@ -76,7 +76,8 @@ def _net_options(words: Sequence[str]) -> type[Options] | None:
             name = word.removeprefix("--model=")
     try:
         if name is None:
-            name = chosen_model(Workspace.open(Path(next(w for w in words if not w.startswith("-")))))
+            folder = next(Path(word) for word in words if Workspace(Path(word)).settings_file.is_file())
+            name = chosen_model(Workspace.open(folder))
         return find_architecture(name).options
-    except (RecasterError, StopIteration):
+    except (RecasterError, StopIteration, OSError):
         return None  # the command itself says what is wrong

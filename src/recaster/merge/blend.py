@@ -24,9 +24,6 @@ BlendMode = Callable[[Floats, Floats, Floats], Floats]
 
 blend_modes: Registry[BlendMode] = Registry("blend mode")
 
-SUPPORT = 0.1
-"""Mask value at which the seamless mode counts a pixel half to the face and half to the frame."""
-
 _GRID = 128
 """Longest side, px, of the grid on which the seamless correction is solved."""
 
@@ -39,20 +36,20 @@ def overlay(face: Floats, frame: Floats, mask: Floats) -> Floats:
 
 @blend_modes.add("seamless")
 def seamless(face: Floats, frame: Floats, mask: Floats) -> Floats:
-    """The face with the frame's light: its gradients inside the mask, the frame's own outside (Pérez et al. 2003).
+    """The face with the frame's light: its gradients where the mask is 1, the frame's own where it is 0 (Pérez et al.
+    2003), their mixture between.
 
-    With D = face - frame and a weight w that rises from 0 to 1 around a mask of SUPPORT, the result is frame + v, where
-    v solves Δv = div(w ∇D) and is 0 around the region. Nothing is rounded to whole pixels, so a face that moves by a
-    fraction of one is carried along by that fraction. A face that differs from the frame by a constant becomes the
-    frame.
+    With D = face - frame the result is frame + v, where Δv = div(mask ∇D), and v is 0 around the region. No threshold
+    decides where the face ends, and nothing is rounded to whole pixels, so a face that moves by a fraction of one is
+    carried along by that fraction. A face that differs from the frame by a constant becomes the frame.
 
-    Where w = 1, v - D is harmonic, hence smooth: on regions above 128 px it is solved on a coarser grid and brought
-    back. What the coarse grid misses lies at the mask's rim, where the mask hides it.
+    Where the mask is 1, v - D is harmonic, hence smooth: on regions above 128 px it is solved on a coarser grid and
+    brought back. What the coarse grid misses lies at the mask's rim, where the mask hides it.
     """
     difference = face - frame
     step = math.ceil(max(mask.shape) / _GRID)
-    coarse, weight = _coarse(difference, step), _coarse(mask, step)
-    correction = _solve(coarse, np.minimum(weight * (0.5 / SUPPORT), 1.0)) - coarse
+    coarse = _coarse(difference, step)
+    correction = _solve(coarse, _coarse(mask, step)) - coarse
     return face + _fine(correction, step, mask.shape)
 
 

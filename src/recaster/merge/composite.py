@@ -86,13 +86,16 @@ def _recolored(
 
     Only the part that the final mask can show is computed.
     """
+    face = np.array(paste.rgb, np.float32, order="C")
     if settings.color_transfer == "none":
-        return paste.rgb
-    judged = _shrunk(recipe, paste.alignment.size)
-    box = _bounds(np.maximum(judged, _shrunk(mask, paste.alignment.size)))
-    judged = (judged * _inside_frame(paste.alignment, frame_shape))[box]
-    face = paste.rgb.copy()
-    face[box] = color_transfers.get(settings.color_transfer)(paste.rgb[box], paste.target[box], judged, judged)
+        return face
+    size, finer = paste.alignment.size, len(mask) / paste.alignment.size
+    rows, columns = _bounds(np.maximum(recipe, mask))
+    box = tuple(slice(int(line.start / finer), math.ceil(line.stop / finer)) for line in (rows, columns))
+    shown = cv2.resize(recipe, (size, size), interpolation=cv2.INTER_AREA)
+    judged = np.asarray(shown * _inside_frame(paste.alignment, frame_shape), np.float32)[box]
+    target = np.ascontiguousarray(paste.target[box])
+    face[box] = color_transfers.get(settings.color_transfer)(face[box], target, judged, judged)
     return face
 
 
@@ -111,13 +114,9 @@ def _inside_frame(alignment: Alignment, shape: tuple[int, ...]) -> NDArray[np.bo
     return inside(across, down)
 
 
-def _shrunk(mask: Floats, size: int) -> Floats:
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-
-
 def _scaled(matrix: Matrix, factor: float, shift: float) -> Matrix:
     """``matrix`` followed by x -> factor x + shift on both axes."""
-    return factor * matrix + np.array([0.0, 0.0, shift])
+    return np.asarray(factor * matrix + (0.0, 0.0, shift), np.float64)
 
 
 def _finer(matrix: Matrix, factor: float) -> Matrix:

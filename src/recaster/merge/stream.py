@@ -151,27 +151,21 @@ class _Merger:
 
     def _pastes(self, chunk: Sequence[Frame]) -> defaultdict[int, list[Paste]]:
         """The new faces of each frame of the chunk, by its position."""
-        # Beyond the frame the crop continues its edge: black there would darken the new face along the cut.
-        cropped = [
-            (
-                index,
-                points,
-                alignment,
-                warp_crop(frame.image, alignment.frame_to_crop, alignment.size, border="replicate"),
-            )
+        found = [
+            (index, points, alignment)
             for index, frame in enumerate(chunk)
             for points, alignment in self._alignments(frame)
         ]
         pastes: defaultdict[int, list[Paste]] = defaultdict(list)
-        for start in range(0, len(cropped), self._batch):
-            part = cropped[start : start + self._batch]
-            targets = [_to_float(crop) for *_, crop in part]
-            output = self._swapper.swap(np.ascontiguousarray(np.stack(targets).transpose(0, 3, 1, 2)))
-            for row, (index, points, alignment, _) in enumerate(part):
+        for start in range(0, len(found), self._batch):
+            part = found[start : start + self._batch]
+            targets = np.stack([_crop(chunk[index], alignment) for index, _, alignment in part])
+            output = self._swapper.swap(targets)
+            for row, (index, points, alignment) in enumerate(part):
                 paste = Paste(
                     alignment=alignment,
-                    rgb=np.ascontiguousarray(output.rgb[row].transpose(1, 2, 0)),
-                    target=targets[row],
+                    rgb=output.rgb[row].transpose(1, 2, 0),
+                    target=targets[row].transpose(1, 2, 0),
                     points=points,
                     mask=None if output.mask is None else output.mask[row, 0],
                     mask_dst=None if output.mask_dst is None else output.mask_dst[row, 0],
@@ -182,7 +176,7 @@ class _Merger:
     def _alignments(self, frame: Frame) -> Iterator[tuple[Floats, Alignment]]:
         form = self._swapper.descriptor
         for stored in self._faces_of.get(frame.name, ()):
-            points = stored.face.landmarks.points
+            points = stored.record.points.values()  # not .face, which would stay in memory for each frame
             try:
                 yield points, align(points, form.framing, form.resolution)
             except ValueError as error:
@@ -191,8 +185,14 @@ class _Merger:
                 )
 
 
-def _to_float(crop: Picture) -> Floats:
-    return crop if crop.dtype == np.float32 else np.multiply(crop, np.float32(1 / 255), dtype=np.float32)
+def _crop(frame: Frame, alignment: Alignment) -> Floats:
+    """What the network sees, ``(3, R, R)`` float32 0..1.
+
+    Beyond the frame the crop continues its edge: black there would darken the new face along the cut.
+    """
+    crop = warp_crop(frame.image, alignment.frame_to_crop, alignment.size, border="replicate")
+    scale = 1.0 if crop.dtype == np.float32 else 1 / np.iinfo(crop.dtype).max
+    return np.multiply(crop.transpose(2, 0, 1), np.float32(scale), dtype=np.float32, order="C")
 
 
 def _check(target: Path, swapper: Swapper, settings: MergeSettings, output: Path) -> None:

@@ -23,8 +23,8 @@ class H64Options(Options):
 
     light: bool = option(
         False,
-        "Use the lightweight autoencoder: about 35 % faster and much smaller in memory, for cards of 4 GB or less, at"
-        " some cost in quality.",
+        "Use the lightweight autoencoder: faster and much smaller in memory, for cards of 4 GB or less, at some cost in"
+        " quality.",
     )
     pixel_loss: bool = option(
         False,
@@ -45,16 +45,13 @@ class H64:
         from recaster.nets.autoencoder import TwoDecoderNet
         from recaster.nets.blocks import Decoder, encoder, glorot_
 
-        def decoder() -> Decoder:
-            return Decoder(up, widths, (256, 128, 64), kernel=5)
-
         if options.light:
-            downs, code, channels, up, widths = (128, 256, 512, 768), 512, 512, 256, (256, 128, 64)
+            shared = encoder(RESOLUTION, (128, 256, 512, 768), code=512, channels=512, up=256)
+            decoders = [Decoder(256, (256, 128, 64), (256, 128, 64), kernel=5) for _ in range(2)]
         else:
-            downs, code, channels, up, widths = (128, 256, 512, 1024), 1024, 1024, 512, (512, 256, 128)
-        net = TwoDecoderNet(
-            RESOLUTION, Framing.HALF, encoder(RESOLUTION, downs, code, channels, up), decoder(), decoder()
-        )
+            shared = encoder(RESOLUTION, (128, 256, 512, 1024), code=1024, channels=1024, up=512)
+            decoders = [Decoder(512, (512, 256, 128), (256, 128, 64), kernel=5) for _ in range(2)]
+        net = TwoDecoderNet(RESOLUTION, Framing.HALF, shared, *decoders)
         glorot_(net)
         return net
 

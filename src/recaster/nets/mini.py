@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recaster.nets.autoencoder import FaceNet
 
 RESOLUTION = 64
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 6e-4
 
 
 class MiniOptions(Options):
@@ -23,22 +23,28 @@ class MiniOptions(Options):
 
 
 class Mini:
-    """Full framing, 64 px, residual decoders."""
+    """Full framing, 64 px, 2.8 million parameters.
+
+    Narrow on purpose: in the same minutes wider decoders come less far. The dense bottleneck is needed, since a code
+    with places in it lets the target's outline through to the swap.
+    """
 
     name = "mini"
     options = MiniOptions
-    default_batch_size = 8
+    default_batch_size = 4
 
     def build(self, options: MiniOptions) -> FaceNet:
         """A narrow encoder and two residual decoders whose last features give picture and mask."""
+        from torch import nn
+
         from recaster.nets.autoencoder import TwoDecoderNet
-        from recaster.nets.blocks import Decoder, encoder
+        from recaster.nets.blocks import ResidualDecoder, Standardize, encoder, he_
 
-        def decoder() -> Decoder:
-            return Decoder(128, (64, 32, 16), residual=True, kernel=3)
-
-        shared = encoder(RESOLUTION, (24, 48, 96, 192), 128, 128, 128)
-        return TwoDecoderNet(RESOLUTION, Framing.FULL, shared, decoder(), decoder())
+        shared = nn.Sequential(Standardize(), *encoder(RESOLUTION, (24, 48, 96, 192), code=128, channels=128, up=128))
+        decoders = (ResidualDecoder(128, (64, 32)) for _ in range(2))
+        net = TwoDecoderNet(RESOLUTION, Framing.FULL, shared, *decoders)
+        he_(net)
+        return net
 
     def losses(self, net: FaceNet, batch: Batch, options: MiniOptions, progress: float) -> Losses:
         """Structure, squared and absolute differences, strong inside the mask and weak outside; and the mask."""
@@ -55,14 +61,14 @@ class Mini:
         return Adam(net.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999), fused=True)
 
     def learning_rate(self, options: MiniOptions, progress: float | None) -> float:
-        """Lower over the last 30 % of a training of known length."""
-        return LEARNING_RATE if progress is None or progress < 0.7 else 0.3 * LEARNING_RATE
+        """Constant at first, then in a straight line down to a fiftieth over the last 40 % of a known length."""
+        return LEARNING_RATE * max(0.02, min(1.0, (1 - (progress or 0.0)) / 0.4))
 
 
 def _picture_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    from recaster.nets.losses import absolute_error, dssim, squared_error
+    from recaster.nets.losses import absolute_error, blur, dssim, squared_error
 
-    weight = 0.2 + 0.8 * mask
+    weight = 0.05 + 0.95 * blur(mask, RESOLUTION / 32)
     a, b = prediction * weight, target * weight
     return (10 * dssim(a, b, size=5) + 10 * squared_error(a, b) + 2 * absolute_error(a, b)).mean()
 

@@ -59,7 +59,7 @@ def _try(name: str, attempt: Callable[[], str], mend: str) -> Check:
     try:
         return Check(name, True, attempt())
     except (RecasterError, OSError, RuntimeError, ImportError, ValueError) as error:
-        return Check(name, False, " ".join(str(error).split()), mend)
+        return Check(name, False, " ".join(str(error).split()).rstrip("."), mend)
 
 
 def _weights() -> str:

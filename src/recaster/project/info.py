@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from recaster.errors import InputError
 from recaster.faces.embed import read_record
-from recaster.faces.faceset import FACE_SUFFIXES, FaceSet
+from recaster.faces.faceset import FACE_SUFFIXES, FaceSet, StoredFace
 from recaster.faces.record import FaceRecord
 from recaster.files import list_pictures
 from recaster.media.info import probe
 from recaster.project.people import person_of
 from recaster.project.workspace import SETTINGS, SIDES, Workspace
-from recaster.train.checkpoint import FOLDER, STATE, latest, paths_of
+from recaster.train.checkpoint import FOLDER, STATE, State, latest, paths_of
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -89,9 +89,8 @@ def _clip(path: Path) -> dict[str, Any]:
 
 
 def _face(path: Path, record: FaceRecord) -> dict[str, Any]:
-    face = FaceSet(path.parent)  # the record alone is enough, but the pose comes as a Face
-    stored = next(item for item in face if item.path == path)
-    pose = stored.face.pose
+    face = StoredFace(path, record).face
+    pose = face.pose
     return {
         "kind": "face",
         "path": path,
@@ -103,7 +102,7 @@ def _face(path: Path, record: FaceRecord) -> dict[str, Any]:
         "score": round(record.score, 3),
         "quality": round(record.quality, 4),
         "pose": {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
-        "landmarks": stored.face.landmarks.origin,
+        "landmarks": face.landmarks.origin,
         "software": record.software,
     }
 
@@ -137,9 +136,9 @@ def _model(folder: Path) -> dict[str, Any]:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except ValueError as error:
+        state = msgspec.json.decode((path / STATE).read_bytes(), type=State)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError("the checkpoint is damaged", where=path, mend="Use the one before it.") from error
     shown = ("architecture", "iteration", "seconds", "net_options", "train_options")
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return {"kind": "checkpoint", "path": path, **{name: state.get(name) for name in shown}, "bytes": size}
+    return {"kind": "checkpoint", "path": path, **{name: getattr(state, name) for name in shown}, "bytes": size}

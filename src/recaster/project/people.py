@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from recaster.errors import InputError
+from recaster.errors import InputError, UsageError
 from recaster.files import sha256_file
 from recaster.progress import Progress
 from recaster.project.workspace import SIDES, Side, Workspace
@@ -34,23 +34,23 @@ class Person:
     path: Path
 
 
-def state_people(
-    workspace: Workspace,
+def likeness_records(
     people: Mapping[Side, tuple[str, str | None]],
     *,
     scope: str = "",
     expires: date | None = None,
     release: Path | None = None,
-) -> dict[Side, Person]:
-    """Write a record for each side's person, (name, basis), and note in ``recast.toml`` which is whose.
+) -> dict[Side, LikenessRecord]:
+    """A record for each side's person, (name, basis); a basis of None leaves it "not stated".
 
-    A basis of None leaves the record "not stated". Raises InputError when ``release`` cannot be read.
+    Raises InputError when ``release`` cannot be read, UsageError for a name that cannot name a file, and where two
+    records of one name differ.
     """
     if release is not None and not release.is_file():
         raise InputError("the release cannot be read", where=release, mend="Check the path.")
     digest = "" if release is None else sha256_file(release)
-    for name, basis in people.values():
-        record = LikenessRecord(
+    records = {
+        side: LikenessRecord(
             person=name,
             basis=basis or NOT_STATED,
             scope=scope,
@@ -58,9 +58,24 @@ def state_people(
             release_sha256=digest,
             stated=_today() if basis else None,
         )
-        write_record(record_path(workspace.people, name), record)
-    workspace.store("people", {side: record_path(workspace.people, name).stem for side, (name, _) in people.items()})
-    return {side: person_of(workspace, side) for side in people}
+        for side, (name, basis) in people.items()
+    }
+    by_file: dict[Path, LikenessRecord] = {}
+    for record in records.values():
+        if by_file.setdefault(record_path(Path(), record.person), record) != record:
+            raise UsageError(
+                f"the likeness of {record.person!r} is stated in two ways", mend="Give each person a name of their own."
+            )
+    return records
+
+
+def state_people(workspace: Workspace, records: Mapping[Side, LikenessRecord]) -> dict[Side, Person]:
+    """Write each side's record, and note in ``recast.toml`` which is whose."""
+    paths = {side: record_path(workspace.people, record.person) for side, record in records.items()}
+    for side, record in records.items():
+        write_record(paths[side], record)
+    workspace.store("people", {side: path.stem for side, path in paths.items()})
+    return {side: person_of(workspace, side) for side in records}
 
 
 def person_of(workspace: Workspace, side: Side) -> Person:
@@ -71,10 +86,10 @@ def person_of(workspace: Workspace, side: Side) -> Person:
     return Person(name, record.basis if record else NOT_STATED, state(record, _today()), path)
 
 
-def disclosures(workspace: Workspace, progress: Progress) -> list[Disclosure]:
-    """What a signed result tells about both people; a basis that is missing or has ended is said to the user."""
+def disclosures(workspace: Workspace, progress: Progress, sides: Sequence[Side] = SIDES) -> list[Disclosure]:
+    """What a signed result tells about the people; a basis that is missing or has ended is said to the user."""
     found = []
-    for side in SIDES:
+    for side in sides:
         path = _path(workspace, side)
         disclosure = disclose(_record(path), _today())
         if disclosure.state != "stated":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -14,25 +15,36 @@ from recaster.geometry.framing import align
 from recaster.geometry.mean_face import MEAN_FACE
 from recaster.geometry.similarity import apply_matrix, fit_similarity
 from recaster.geometry.warp import warp_crop
+from recaster.media.info import PICTURE_RATE
 from recaster.media.pictures import write_picture
 from recaster.media.reader import FrameReader
-from recaster.types import Floats, Framing, Picture
+from recaster.types import Floats, Frame, Framing, Picture
 
 TILE = 192
 """Side of a tile, px."""
 TITLES = ("source", "target", "swap")
 
 
-def contact_sheet(src: FaceSet, dst: FaceSet, target: Path, result: Path, output: Path, frames: int = 8) -> Path:
+def contact_sheet(
+    src: FaceSet,
+    dst: FaceSet,
+    target: Path,
+    result: Path,
+    output: Path,
+    frames: int = 8,
+    *,
+    picture_rate: Fraction = PICTURE_RATE,
+) -> Path:
     """Draw ``frames`` rows of source, target and swap from the clips and write the picture to ``output``.
 
     Each row's source is the face of ``src`` whose expression is nearest to the target's, so that what was learned and
-    what was made can be compared. Raises MissingError where a faceset is empty or the result is not there.
+    what was made can be compared. ``picture_rate`` is the result's, where the target is a folder of pictures. Raises
+    MissingError where a faceset is empty or the result is not there.
     """
     if not len(src) or not len(dst) or not result.exists():
         raise MissingError("nothing to show yet", where=result, mend="Run extract, train and merge first.")
     chosen = _spread(dst, frames)
-    with FrameReader(target) as before, FrameReader(result) as after:
+    with FrameReader(target, picture_rate=picture_rate) as before, FrameReader(result) as after:
         numbers = {before.name_of(index): index for index in range(len(before))}
         rows = [_row(src, stored, before, after, numbers) for stored in chosen if stored.record.frame in numbers]
     write_picture(output, np.vstack([_titles(), *rows]), quality=92)
@@ -57,12 +69,22 @@ def _row(
     index = numbers[stored.record.frame]
     to_tile = align(stored.face.landmarks.points, Framing.HEAD, TILE).frame_to_crop
     nearest = _nearest_expression(src.faces, stored)
+    frame = before.read(index)
     tiles = [
         cv2.resize(nearest.picture(), (TILE, TILE), interpolation=cv2.INTER_AREA),
-        warp_crop(before.read(index).image, to_tile, TILE),
-        warp_crop(after.read(index).image, to_tile, TILE),
+        warp_crop(frame.image, to_tile, TILE),
+        warp_crop(_at_the_time_of(frame, after).image, to_tile, TILE),
     ]
     return np.hstack(tiles)
+
+
+def _at_the_time_of(frame: Frame, after: FrameReader) -> Frame:
+    """What the result shows when the target shows ``frame``; it has fewer frames where some could not be read."""
+    late = frame.pts + 1 / after.info.rate / 2
+    shown = after.read(min(frame.index, len(after) - 1))
+    while shown.index and shown.pts > late:
+        shown = after.read(shown.index - 1)
+    return shown
 
 
 def _nearest_expression(faces: Sequence[StoredFace], stored: StoredFace) -> StoredFace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from platformdirs import user_config_path
 
 import recaster
 from recaster.device import choose_device
-from recaster.errors import MissingError
+from recaster.errors import MissingError, UsageError
 from recaster.faces.extract import extract_faces
 from recaster.faces.faceset import FaceSet
 from recaster.faces.journal import run_key
@@ -33,6 +34,9 @@ from recaster.train.options import TrainOptions
 if TYPE_CHECKING:
     from recaster.train.loop import TrainSummary
 
+RESULT, SHEET = "result.mp4", "contact_sheet.jpg"
+RESULT_SUFFIXES = (".mp4", ".mov", ".mkv")
+
 
 def extract(
     workspace: Workspace, side: Side, given: Mapping[str, Any] | None = None, progress: Progress = SILENT
@@ -40,6 +44,7 @@ def extract(
     """Find the faces of one side's clip. ``given`` options replace the remembered ones and are remembered."""
     options = workspace.options(f"extract.{side}", ExtractOptions, given)
     workspace.remember(f"extract.{side}", options)
+    disclosures(workspace, progress, [side])
     return extract_faces(workspace.source(side), workspace.aligned(side), options, progress)
 
 
@@ -63,6 +68,7 @@ def train(
     workspace.remember("train", options)
     workspace.remember(f"train.{model}", net_options)
     src, dst = (_faces(workspace, side) for side in SIDES)
+    disclosures(workspace, progress)
     return run_training(src, dst, workspace.model(model), model, options, net_options, progress)
 
 
@@ -94,18 +100,19 @@ def merge(
     """Render the new face into the target clip and sign the result; ``output`` is ``result.mp4`` by default.
 
     Does nothing when the clip is there and nothing that it was made of has changed. Raises MissingError where there are
-    no faces or no trained model.
+    no faces or no trained model, UsageError where ``output`` cannot be it.
     """
     from recaster.swap.trained import load_swapper
 
+    result = _result(workspace, output)
     settings = workspace.options("merge", MergeSettings, given)
     written = workspace.options("output", OutputOptions, output_given)
     workspace.remember("merge", settings)
     workspace.remember("output", written)
-    target, faces = workspace.source("dst"), _faces(workspace, "dst")
-    result = output or workspace.folder / "result.mp4"
+    target, (_, faces) = workspace.source("dst"), (_faces(workspace, side) for side in SIDES)
     likeness = disclosures(workspace, progress)
     swapper = load_swapper(workspace.model(model), choose_device(device))
+    _note_what_is_left_out(faces, workspace.model(model), swapper.descriptor.iteration, progress)
     recipe = Recipe(
         settings_sha256=settings.key(),
         faceset_sha256=faceset_hash(workspace.aligned("src")),
@@ -147,14 +154,16 @@ def sheet(workspace: Workspace, *, result: Path | None = None, output: Path | No
     """Draw the contact sheet of the result, signed like the result itself; gives its path."""
     from recaster.project.sheet import contact_sheet
 
-    made = output or workspace.folder / "contact_sheet.jpg"
+    made = output or workspace.folder / SHEET
+    rate = workspace.options("output", OutputOptions).rate
     contact_sheet(
         _faces(workspace, "src"),
         _faces(workspace, "dst"),
         workspace.source("dst"),
-        result or workspace.folder / "result.mp4",
+        result or workspace.folder / RESULT,
         made,
         frames,
+        picture_rate=Fraction(rate).limit_denominator(1001),
     )
     identity = local_identity(default_identity_folder())
     sign(made, made, identity=identity, version=recaster.__version__, likeness=disclosures(workspace, SILENT))
@@ -179,18 +188,50 @@ def run(
 
     A training without a target stops at the model's usual number of iterations.
     """
-    src, dst = (extract(workspace, side, progress=progress) for side in SIDES)
+    found = {}
+    for side in SIDES:
+        found[side] = extract(workspace, side, progress=progress)
+        _faces(workspace, side)
     options = workspace.options("train", TrainOptions, given)
     if not options.iterations and not options.minutes:
         given = {**(given or {}), "iterations": find_architecture(model).usual_iterations}
     trained = train(workspace, model, given, progress=progress)
     merged = merge(workspace, model, progress=progress)
-    return RunReport(src, dst, trained, merged, sheet(workspace))
+    return RunReport(found["src"], found["dst"], trained, merged, _sheet_once(workspace))
+
+
+def _note_what_is_left_out(faces: FaceSet, model: Path, iteration: int, progress: Progress) -> None:
+    from recaster.train.checkpoint import paths_of
+
+    for path, reason in faces.unreadable:
+        progress.note(f"{path} is left out: {reason}")
+    newest = paths_of(model)[-1]
+    if int(newest.name) != iteration:
+        progress.note(f"{newest}: the checkpoint is damaged; the one of iteration {iteration} is used")
+
+
+def _sheet_once(workspace: Workspace) -> Path:
+    """The contact sheet, drawn where there is none of this result."""
+    note = {"result": workspace.state("merge").get("sha256")}
+    if workspace.state("sheet") != note or not (workspace.folder / SHEET).is_file():
+        sheet(workspace)
+        workspace.note_state("sheet", note)
+    return workspace.folder / SHEET
 
 
 def default_identity_folder() -> Path:
     """Where this user's signing certificate lies."""
     return user_config_path("recaster") / "identity"
+
+
+def _result(workspace: Workspace, output: Path | None) -> Path:
+    result = output or workspace.folder / RESULT
+    if result.suffix.lower() not in RESULT_SUFFIXES:
+        raise UsageError("cannot be a video", where=result, mend=f"End its name in {', '.join(RESULT_SUFFIXES)}.")
+    for side in SIDES:
+        if result.exists() and result.samefile(workspace.source(side)):
+            raise UsageError(f"the result would replace data_{side}", where=result, mend="Choose another output.")
+    return result
 
 
 def _faces(workspace: Workspace, side: Side) -> FaceSet:

@@ -38,6 +38,7 @@ Side = Literal["src", "dst"]
 SIDES: tuple[Side, Side] = ("src", "dst")
 SETTINGS = "recast.toml"
 FORMAT = 1
+TABLES = ("workspace", "people", "extract", "train", "merge", "output")
 
 M = TypeVar("M", bound=Options)
 
@@ -50,7 +51,10 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path) -> Workspace:
-        """The workspace in ``folder``. Raises MissingError where is none, InputError where it is too new."""
+        """The workspace in ``folder``.
+
+        Raises MissingError where is none, InputError where it is too new, UsageError for a mistake in its settings.
+        """
         if not (folder / SETTINGS).is_file():
             raise MissingError(
                 f"this is not a workspace (it has no {SETTINGS})",
@@ -63,6 +67,7 @@ class Workspace:
             raise InputError(
                 f"written by a newer Recaster (format {written})", where=folder, mend="Update Recaster to open it."
             )
+        workspace._check_tables()
         return workspace
 
     @property
@@ -150,6 +155,17 @@ class Workspace:
             table.update(new)
             write_text(self.settings_file, tomli_w.dumps(_without_empty_tables(settings)))
 
+    def _check_tables(self) -> None:
+        """A misspelt table would be ignored in silence, with every option in it."""
+        unknown = [name for name in self._settings() if name not in TABLES]
+        unknown += [f"extract.{name}" for name in self.section("extract") if name not in SIDES]
+        if unknown:
+            raise UsageError(
+                f"unknown entry [{unknown[0]}]",
+                where=self.settings_file,
+                mend="Known: workspace, people, extract.src, extract.dst, train, train.MODEL, merge, output.",
+            )
+
     def _settings(self) -> dict[str, Any]:
         try:
             return tomllib.loads(self.settings_file.read_text(encoding="utf-8"))
@@ -179,13 +195,27 @@ def create_workspace(folder: Path, src: Path | None, dst: Path | None) -> Worksp
 
     Clips are linked where the disk allows it and copied elsewhere; the originals are never changed. Without ``src`` or
     ``dst`` the folder must already hold ``data_src.*`` or ``data_dst.*``. Raises UsageError when ``folder`` is a
-    workspace already, InputError when a clip does not exist.
+    workspace already, InputError when a clip cannot be opened, StorageError; then a folder that was not there before is
+    not there now.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("this is a file", where=folder, mend="Give a folder for the workspace.")
     if (folder / SETTINGS).exists():
         raise UsageError("there is a workspace already", where=folder, mend="Choose another folder, or use this one.")
     clips: dict[Side, Path | None] = {"src": src, "dst": dst}
     for side, clip in clips.items():
         _check_clip(folder, side, clip)
+    is_new = not folder.exists()
+    try:
+        _fill(folder, clips)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Workspace(folder)
+
+
+def _fill(folder: Path, clips: Mapping[Side, Path | None]) -> None:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for side in SIDES:
@@ -195,10 +225,6 @@ def create_workspace(folder: Path, src: Path | None, dst: Path | None) -> Worksp
         if clip is not None:
             _bring(clip, folder, f"data_{side}")
     write_text(folder / SETTINGS, tomli_w.dumps({"workspace": {"format": FORMAT}}))
-    workspace = Workspace(folder)
-    for side in SIDES:
-        workspace.source(side)
-    return workspace
 
 
 def _check_clip(folder: Path, side: Side, clip: Path | None) -> None:
@@ -211,24 +237,29 @@ def _check_clip(folder: Path, side: Side, clip: Path | None) -> None:
         raise UsageError(f"the folder already holds a data_{side} clip", where=folder, mend=f"Leave --{side} out.")
     if not clip.exists():
         raise InputError("there is no such file or folder", where=clip, mend="Check the path.")
-    if clip.is_dir() and not list_pictures(clip):
+    if not clip.is_dir():
+        from recaster.media.container import open_input, video_stream
+
+        with open_input(clip) as container:
+            video_stream(container, clip)
+    elif not list_pictures(clip):
         raise InputError("the folder holds no pictures (jpg, png, tif)", where=clip, mend="Give a folder of frames.")
 
 
 def _bring(clip: Path, folder: Path, name: str) -> None:
     if clip.is_file():
-        _link_or_copy(clip, folder / f"{name}{clip.suffix.lower()}")
+        # A name without a suffix would be that of the folder of faces.
+        _link_or_copy(clip, folder / f"{name}{clip.suffix.lower() or '.mp4'}")
         return
     for picture in list_pictures(clip):
         _link_or_copy(picture, folder / name / picture.name)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as part:
-        part.unlink(missing_ok=True)
-        try:
-            os.link(source.resolve(), part)
-        except OSError:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        with atomic_path(target) as part:
             shutil.copyfile(source, part)
 
 
