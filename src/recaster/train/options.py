@@ -54,9 +54,9 @@ class TrainOptions(Options):
         unit="%",
     )
     match_colors: bool = option(
-        False,
+        True,
         "Give the source's faces the colors of random target faces while training, so that the model learns the"
-        " target's light.",
+        " target's light and the seam disappears.",
     )
     save_every_minutes: float = option(15.0, "Save after this much time; 0 is never.", ge=0.0, unit="minutes")
     save_every: int = option(
