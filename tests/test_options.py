@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import tomli_w
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recaster.errors import UsageError
 from recaster.options import Options, ask_all, from_mapping, option, questions

@@ -59,8 +59,8 @@ def option(
 ) -> Any:
     """Declare one option: default, help, inclusive range, unit ("px", "%", "iterations").
 
-    The help that users see ends with range and unit. ``advanced`` options are not asked interactively and stand apart in
-    forms.
+    The help that users see ends with range and unit. ``advanced`` options are not asked interactively and stand apart
+    in forms.
     """
     extra: dict[str, Any] = {}
     if unit:

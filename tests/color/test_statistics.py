@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recaster.color.lab import rgb_to_lab
 from recaster.color.statistics import lab_statistics, masked_statistics

@@ -9,8 +9,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recaster.errors import RecordError
 from recaster.faces.embed import read_record, record_in, with_record, without_record, write_record

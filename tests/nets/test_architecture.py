@@ -39,6 +39,7 @@ def test_describes_itself(architecture: Architecture) -> None:
     defaults = architecture.options()
     assert all(field.description for field in architecture.options.model_fields.values())
     assert architecture.default_batch_size >= 1
+    assert architecture.usual_iterations >= 1000
     rates = [architecture.learning_rate(defaults, progress) for progress in (None, 0, 0.5, 1)]
     assert all(rate > 0 for rate in rates)
     assert rates[3] <= rates[2] <= max(rates)

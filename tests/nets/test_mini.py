@@ -26,21 +26,36 @@ def test_rate_falls_towards_the_end_of_a_known_length() -> None:
     assert 0 < rates[10] < 0.2 * rates[0]
 
 
-def test_an_error_counts_more_inside_the_mask_than_outside(make_batch: Callable[..., Batch]) -> None:
+def src_loss_of(batch: Batch, region: torch.Tensor) -> float:
+    """How much the source's loss rises when the target is brighter in ``region`` than the network's grey."""
     mini, options = Mini(), MiniOptions()
     torch.manual_seed(0)
     net = mini.build(options)
+    grey = torch.full_like(batch.target_src, 0.6)
+    plain, spoiled = (
+        mini.losses(net, replace(batch, target_src=grey + 0.2 * amount * region), options, 0.0).src.item()
+        for amount in (0, 1)
+    )
+    return spoiled - plain
+
+
+def test_an_error_counts_more_inside_the_mask_than_outside(make_batch: Callable[..., Batch]) -> None:
     batch = make_batch(64)
+    forehead, chin = torch.zeros_like(batch.mask_src), torch.zeros_like(batch.mask_src)
+    forehead[..., :8, :] = 1
+    chin[..., -8:, :] = 1
+    batch = replace(batch, mask_src=chin)
+    assert src_loss_of(batch, chin) > 3 * src_loss_of(batch, forehead) > 0
 
-    def loss(region: torch.Tensor) -> float:
-        spoiled = (batch.target_src + 0.2 * region).clamp(0, 1)
-        return mini.losses(net, replace(batch, target_src=spoiled), options, 0.0).src.item()
 
-    half = torch.zeros_like(batch.mask_src)
-    half[..., :32] = 1
-    batch = replace(batch, mask_src=half, target_src=torch.full_like(batch.target_src, 0.6))
-    nothing, inside, outside = loss(torch.zeros(1)), loss(half), loss(1 - half)
-    assert inside - nothing > 3 * (outside - nothing) > 0
+def test_an_error_counts_more_on_the_eyes_than_on_the_cheeks(make_batch: Callable[..., Batch]) -> None:
+    batch = make_batch(64)
+    batch = replace(batch, mask_src=torch.ones_like(batch.mask_src))
+    eyes, cheeks = torch.zeros_like(batch.mask_src), torch.zeros_like(batch.mask_src)
+    for column in (17, 38):
+        eyes[..., 18:24, column : column + 9] = 1
+        cheeks[..., 32:38, column : column + 9] = 1
+    assert src_loss_of(batch, eyes) > 2 * src_loss_of(batch, cheeks) > 0
 
 
 @pytest.mark.slow

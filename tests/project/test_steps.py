@@ -20,6 +20,7 @@ from recaster.files import sha256_file
 from recaster.media.pictures import write_picture
 from recaster.media.reader import FrameReader
 from recaster.media.writer import FrameWriter
+from recaster.nets.architecture import find_architecture
 from recaster.progress import Recorded
 from recaster.project import steps
 from recaster.project.models import chosen_model
@@ -27,6 +28,7 @@ from recaster.project.workspace import Workspace, create_workspace
 from recaster.provenance.certificate import known_roots
 from recaster.provenance.verify import verify
 from recaster.train.checkpoint import paths_of
+from recaster.train.options import TrainOptions
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -318,3 +320,19 @@ def test_a_report_tells_what_was_merged(film: Path) -> None:
     assert report.signature is not None
     assert replace(report.merge, seconds=0.0, frames_per_second=0.0).output == report.signature.output == report.output
     assert (report.merge.frames, report.merge.faces, report.merge.unreadable) == (12, 12, ())
+
+
+def test_run_without_a_target_trains_as_long_as_the_model_usually_takes(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, asked = Workspace.open(film), {}
+    place.remember("train", TrainOptions(batch_size=2))
+    train = steps.train
+
+    def short(workspace: Workspace, model: str, given: dict[str, Any], **named: Any) -> Any:
+        asked.update(given)
+        return train(workspace, model, {"iterations": 6}, **named)
+
+    monkeypatch.setattr(steps, "train", short)
+    steps.run(place, "mini")
+    assert asked == {"iterations": find_architecture("mini").usual_iterations}

@@ -9,12 +9,10 @@ from pathlib import Path
 import av
 import c2pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from recaster.errors import InputError
-from recaster.provenance import certificate
-from recaster.provenance import verify as verify_module
+from recaster.provenance import certificate, verify as verify_module
 from recaster.provenance.certificate import LEAF_LIFE, Identity, known_roots, local_identity
 from recaster.provenance.container import boxes
 from recaster.provenance.likeness import Disclosure

@@ -47,6 +47,7 @@ class Tiny:
     name = TINY
     options = TinyOptions
     default_batch_size = 2
+    usual_iterations = 10
 
     def build(self, options: TinyOptions) -> FaceNet:
         encoder = nn.Sequential(nn.Conv2d(3, options.width, 4, stride=4), nn.LeakyReLU(0.1), nn.Dropout(0.1))

@@ -73,6 +73,6 @@ def merge_lines(report: MergeReport) -> list[str]:
         f"without one, {duration(done.seconds)} ({done.frames_per_second:.1f} frames/s)",
         *(f"  unreadable: frame {name}: {reason}" for name, reason in done.unreadable),
         *(f"  {note}" for note in done.notes),
-        f"  signed by {report.signature.signer}",
+        f"  signed by {report.signature.signer}: shows that the file was not altered since, not who made it",
         *(f"  {note}" for note in report.signature.notes),
     ]

@@ -32,15 +32,19 @@ class RgbReader:
         self._color = color
         self._dtype = dtype
         self._reformatter = VideoReformatter()
+        self._matrix: tuple[int, int, int, int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> Picture:
-        """The frame as ``(H, W, 3)`` RGB, turned as its display matrix says; uint8 or float32 0..1."""
+        """The frame as ``(H, W, 3)`` RGB, turned as the clip's display matrix says; uint8 or float32 0..1."""
         picture = self._deep(frame) if bit_depth_of(frame.format) > 8 else self._shallow(frame)
         if self._dtype == "float32":
             picture = as_float(picture)
         else:
             picture = as_uint8(picture)
-        return orient(picture, display_matrix(frame))
+        if self._matrix is None:
+            # Once a clip: side data and frame hold each other, so asking every frame would fill the memory with them.
+            self._matrix = display_matrix(frame)
+        return orient(picture, self._matrix)
 
     def _shallow(self, frame: av.VideoFrame) -> Picture:
         return self._reformat(frame, "rgb24", ColorRange.JPEG).to_ndarray()
@@ -80,6 +84,7 @@ class YuvWriter:
         self._pixel_format = pixel_format
         self._depth = 10 if pixel_format.endswith("10le") else 8
         self._reformatter = VideoReformatter()
+        self._matrix: tuple[int, int, int, int] | None = None
 
     def __call__(self, image: Picture) -> av.VideoFrame:
         """A frame of the picture ``(H, W, 3)`` RGB, uint8, uint16, or float32 0..1."""

@@ -71,6 +71,10 @@ class Architecture(Protocol):
     def default_batch_size(self) -> int:
         """Samples of each person a step where the user asks for no other number."""
 
+    @property
+    def usual_iterations(self) -> int:
+        """How long a training takes that nobody gave a length."""
+
     def build(self, options: Any) -> FaceNet:
         """A network with fresh weights, on the CPU, drawn from torch's global generator."""
 

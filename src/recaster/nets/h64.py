@@ -39,6 +39,7 @@ class H64:
     name = "h64"
     options = H64Options
     default_batch_size = 4
+    usual_iterations = 100_000
 
     def build(self, options: H64Options) -> FaceNet:
         """Encoder, bottleneck and two decoders with mask branches of their own; Glorot uniform weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from recaster.nets.architecture import Batch, Losses, architectures
@@ -9,13 +10,26 @@ from recaster.options import Options
 from recaster.types import Framing
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.optim import Optimizer
 
     from recaster.nets.autoencoder import FaceNet
 
 RESOLUTION = 64
-LEARNING_RATE = 6e-4
+LEARNING_RATE = 1.2e-3
+
+
+FEATURES = (
+    (0.336, 0.330, 0.078, 0.047, 1.0),
+    (0.667, 0.330, 0.078, 0.047, 1.0),
+    (0.502, 0.698, 0.109, 0.070, 0.5),
+)
+"""Eyes and mouth of the mean face in the full framing: x, y, width and height of a bell (standard deviations), in sides
+of the crop, and its weight. They are a hundredth of the pixels and all of the expression: without a loss of their own
+the eyes come out half closed.
+"""
+FEATURES_LOSS = 6.0
 
 
 class MiniOptions(Options):
@@ -32,6 +46,7 @@ class Mini:
     name = "mini"
     options = MiniOptions
     default_batch_size = 4
+    usual_iterations = 6_000
 
     def build(self, options: MiniOptions) -> FaceNet:
         """A narrow encoder and two residual decoders whose last features give picture and mask."""
@@ -47,7 +62,9 @@ class Mini:
         return net
 
     def losses(self, net: FaceNet, batch: Batch, options: MiniOptions, progress: float) -> Losses:
-        """Structure, squared and absolute differences, strong inside the mask and weak outside; and the mask."""
+        """Structure, squared and absolute differences, strong inside the mask and weak outside, once more on eyes and
+        mouth; and the mask.
+        """
         out = net.reconstruct(batch.warped_src, batch.warped_dst)
         src = _picture_loss(out.src_rgb, batch.target_src, batch.mask_src)
         dst = _picture_loss(out.dst_rgb, batch.target_dst, batch.mask_dst)
@@ -70,7 +87,23 @@ def _picture_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     weight = 0.05 + 0.95 * blur(mask, RESOLUTION / 32)
     a, b = prediction * weight, target * weight
-    return (10 * dssim(a, b, size=5) + 10 * squared_error(a, b) + 2 * absolute_error(a, b)).mean()
+    whole = (10 * dssim(a, b, size=5) + 10 * squared_error(a, b) + 2 * absolute_error(a, b)).mean()
+    features = ((prediction - target).abs().mean(1) * _feature_map(prediction.device)).sum((1, 2)).mean()
+    return whole + FEATURES_LOSS * features
+
+
+@cache
+def _feature_map(device: torch.device) -> Tensor:
+    """``(R, R)``: bells over eyes and mouth; they sum up to 1."""
+    import torch
+
+    place = (torch.arange(RESOLUTION, device=device) + 0.5) / RESOLUTION
+    bells = []
+    for x, y, width, height, weight in FEATURES:
+        across, down = ((place - x) / width).square(), ((place - y) / height).square()
+        bells.append(weight * torch.exp(-(across + down[:, None]) / 2))
+    highest = torch.stack(bells).amax(0)
+    return highest / highest.sum()
 
 
 architectures.add(Mini.name)(Mini())

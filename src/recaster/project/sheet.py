@@ -13,12 +13,12 @@ from recaster.errors import MissingError
 from recaster.faces.faceset import FaceSet, StoredFace
 from recaster.geometry.framing import align
 from recaster.geometry.mean_face import MEAN_FACE
-from recaster.geometry.similarity import apply_matrix, fit_similarity
+from recaster.geometry.similarity import apply_matrix, compose, fit_similarity, invert_matrix
 from recaster.geometry.warp import warp_crop
 from recaster.media.info import PICTURE_RATE
 from recaster.media.pictures import write_picture
 from recaster.media.reader import FrameReader
-from recaster.types import Floats, Frame, Framing, Picture
+from recaster.types import Floats, Frame, Framing, Matrix, Picture
 
 TILE = 192
 """Side of a tile, px."""
@@ -67,15 +67,24 @@ def _row(
     src: FaceSet, stored: StoredFace, before: FrameReader, after: FrameReader, numbers: Mapping[str, int]
 ) -> Picture:
     index = numbers[stored.record.frame]
-    to_tile = align(stored.face.landmarks.points, Framing.HEAD, TILE).frame_to_crop
-    nearest = _nearest_expression(src.faces, stored)
+    to_tile = _to_tile(stored)
     frame = before.read(index)
     tiles = [
-        cv2.resize(nearest.picture(), (TILE, TILE), interpolation=cv2.INTER_AREA),
-        warp_crop(frame.image, to_tile, TILE),
-        warp_crop(_at_the_time_of(frame, after).image, to_tile, TILE),
+        _tile_of(_nearest_expression(src.faces, stored)),
+        warp_crop(frame.image, to_tile, TILE, border="replicate"),
+        warp_crop(_at_the_time_of(frame, after).image, to_tile, TILE, border="replicate"),
     ]
     return np.hstack(tiles)
+
+
+def _to_tile(stored: StoredFace) -> Matrix:
+    return align(stored.face.landmarks.points, Framing.WHOLE, TILE).frame_to_crop
+
+
+def _tile_of(stored: StoredFace) -> Picture:
+    """A stored face, framed like the tiles that are cut from the clips."""
+    crop_to_tile = compose(invert_matrix(stored.face.alignment.frame_to_crop), _to_tile(stored))
+    return warp_crop(stored.picture(), crop_to_tile, TILE, border="replicate")
 
 
 def _at_the_time_of(frame: Frame, after: FrameReader) -> Frame:

@@ -65,8 +65,7 @@ class Run:
     def step(self) -> LossLine:
         """One iteration. Raises RecasterError when a loss is no number any more."""
         began = time.perf_counter()
-        target = self.options.iterations
-        part = min(self.iteration / target, 1.0) if target else None
+        part = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = self.architecture.learning_rate(self.net_options, part)
         batch = self.feed.next()
@@ -82,6 +81,14 @@ class Run:
         took = time.perf_counter() - began
         self.seconds += took
         return LossLine(self.iteration, src, dst, took)
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the training is done, 0..1, by the nearer of its limits; None where it has none."""
+        options = self.options
+        by_iterations = self.iteration / options.iterations if options.iterations else 0.0
+        by_time = self.seconds / (60 * options.minutes) if options.minutes else 0.0
+        return min(max(by_iterations, by_time), 1.0) if options.iterations or options.minutes else None
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint of this moment. Raises StorageError; RecasterError when a weight is no number any more."""

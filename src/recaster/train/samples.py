@@ -104,7 +104,9 @@ class FaceSamples:
         weights = sample_weights(usable) if leave_out else np.ones(len(usable), np.float32)
         if not weights.all():
             far = np.count_nonzero(weights == 0)
-            progress.note(f"{faceset.folder}: {far} of {len(good)} faces are left out: covered, blurred or odd in shape")
+            progress.note(
+                f"{faceset.folder}: {far} of {len(good)} faces are left out: covered, blurred or odd in shape"
+            )
         pictures = torch.from_numpy(stack if len(good) == len(stack) else stack[good]).to(device)
         return cls(pictures, torch.from_numpy(weights), resolution, SPAN, tuple(skipped))
 

@@ -23,8 +23,8 @@ LARGEST_SHARE = 0.2
 ODD = 4.0
 """Robust standard deviations from the median beyond which a face is odd."""
 COVERED = 0.94
-"""A face is covered when it is this much less clear than the clear ones of its set. On a real clip with a hand before the
-face in a third of its frames this finds 79 % of them and loses 2 % of the others; open mouths stay."""
+"""A face is covered when it is less clear than this share of the clear ones of its set. On a real clip with a hand
+before the face in a third of its frames this finds 79 % of them and loses 2 % of the others; open mouths stay."""
 LARGEST_COVERED = 0.5
 """At most this share of a set is left out as covered, the least clear first."""
 TURNED = 25.0
@@ -35,7 +35,7 @@ def sample_weights(faces: Sequence[Face]) -> NDArray[np.float32]:
     """``(N,)`` float32: 0 for faces that would harm the training, 1 for the others.
 
     Harmful are those whose landmarks are unsure, whose shape resembles that of no other face (a wrong detection), or
-    whose picture is blurred, each judged against the rest of the set by median and MAD; and those that something covers.
+    whose picture is blurred, each judged against the rest of the set by median and MAD; and those that are covered.
     """
     weights = np.ones(len(faces), np.float32)
     if len(faces) < LEAST_FACES:
