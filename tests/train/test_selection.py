@@ -61,6 +61,16 @@ def test_covered_faces_are_left_out_and_profiles_are_not(facesets: tuple[FaceSet
     assert np.flatnonzero(weights == 0).tolist() == list(range(9))
 
 
+def test_an_expression_that_the_detector_likes_less_stays(facesets: tuple[FaceSet, FaceSet]) -> None:
+    def seen(face: Face, score: float) -> Face:
+        return replace(
+            face, score=score, landmarks=Landmarks(face.landmarks.points, confidence=np.full(68, 0.97, np.float32))
+        )
+
+    faces = [seen(face, 0.86 if row < 12 else 0.95) for row, face in enumerate(shot(facesets))]
+    assert sample_weights(faces).all()
+
+
 def test_a_few_faces_say_nothing(facesets: tuple[FaceSet, FaceSet]) -> None:
     faces = shot(facesets, 5)
     faces[0] = replace(faces[0], quality=0.0)
