@@ -25,8 +25,9 @@ ODD = 4.0
 """Robust standard deviations from the median beyond which a face is odd."""
 COVERED, COVERED_MOUTH = 0.96, 0.985
 """A face is covered when detector and mouth together, and the mouth by itself, are less sure than these shares of the
-clear faces of its set. On a real clip with a hand before the face in a third of its frames this finds 96 % of them and loses
-6 % of the others; on two without (open mouths, a neutral face that the detector likes less than a smile) it loses none.
+clear faces of its set. On a real clip with a hand before the face in a third of its frames this finds 96 % of them and
+loses 7 % of the others; on two without (open mouths, a neutral face that the detector likes less than a smile) it loses
+at most one.
 """
 NEIGHBOURS = 9
 """Faces in a row over which the median is taken: what covers a face stays for a while, an open mouth less so."""
