@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,7 @@ from recaster.project.models import remember_model
 from recaster.project.people import disclosures
 from recaster.project.workspace import SIDES, Side, Workspace
 from recaster.provenance.certificate import local_identity
+from recaster.provenance.likeness import Disclosure
 from recaster.provenance.manifest import Recipe
 from recaster.provenance.sign import SignSummary, faceset_hash, sign
 from recaster.train.options import TrainOptions
@@ -119,15 +120,7 @@ def merge(
         model=model,
         iteration=swapper.descriptor.iteration,
     )
-    ingredients = {
-        **asdict(recipe),
-        "software": recaster.__version__,
-        "written": written.key(),
-        "target": run_key(target, ExtractOptions()),
-        "target_faces": faceset_hash(workspace.aligned("dst")),
-        "likeness": [asdict(item) for item in likeness],
-        "output": result.name,
-    }
+    ingredients = _ingredients(workspace, recipe, written, likeness, result)
     done = workspace.state("merge")
     if done.get("ingredients") == ingredients and result.is_file() and sha256_file(result) == done.get("sha256"):
         return MergeReport(result)
@@ -148,6 +141,21 @@ def merge(
         unsigned.unlink(missing_ok=True)
     workspace.note_state("merge", {"ingredients": ingredients, "sha256": sha256_file(result)})
     return MergeReport(result, replace(summary, output=result), signature)
+
+
+def _ingredients(
+    workspace: Workspace, recipe: Recipe, written: OutputOptions, likeness: Sequence[Disclosure], result: Path
+) -> dict[str, Any]:
+    """All that a result depends on: as long as this is the same, the result is."""
+    return {
+        **asdict(recipe),
+        "software": recaster.__version__,
+        "written": written.key(),
+        "target": run_key(workspace.source("dst"), ExtractOptions()),
+        "target_faces": faceset_hash(workspace.aligned("dst")),
+        "likeness": [asdict(item) for item in likeness],
+        "output": result.name,
+    }
 
 
 def sheet(workspace: Workspace, *, result: Path | None = None, output: Path | None = None, frames: int = 8) -> Path:
