@@ -16,13 +16,13 @@ ONE_PERSON = [
     ("man_in_car_176x144.mp4", 0, None),
     ("man_smile.mp4", 0, None),
     ("man_then_title.mov", 0, 72),
-    ("title_then_man.mov", 96, None),
+    ("title_then_man.mov", 96, 168),
     ("webcam_man_a.mp4", 0, None),
     ("webcam_man_b.mp4", 0, None),
     ("woman_expressions.mp4", 0, None),
     ("talking_man_blue.mp4", 0, 600),
 ]
-"""Clip, first frame and end of the part in which its one person is visible."""
+"""Clip, first frame and end of the part in which its one person is visible (the last frame of one clip is black)."""
 
 NOBODY = [("man_then_title.mov", 72, None), ("title_then_man.mov", 0, 96), ("no_faces_bikes.mp4", 140, None)]
 """Before frame 140, two people in the street turn their faces to the camera."""
