@@ -9,8 +9,6 @@ from cyclopts import Parameter
 
 from recaster.cli.common import Common, Result, choose, plain
 from recaster.cli.console import console_progress
-from recaster.cli.extract import extract_code, extract_lines
-from recaster.cli.merge import merge_code, merge_lines
 from recaster.project.workspace import Workspace
 from recaster.train.options import TrainOptions
 
@@ -34,6 +32,8 @@ def run(
     model
         The model to train: h64, mini ...
     """
+    from recaster.cli.extract import extract_code, extract_lines
+    from recaster.cli.merge import merge_code, merge_lines
     from recaster.project.models import chosen_model
     from recaster.project.steps import run as steps
 
