@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from recaster.faces.faceset import FaceSet
-from recaster.train.selection import Deck, dump_bytes, load_bytes, sample_weights
+from recaster.train.selection import Deck, dump_bytes, eye_openness, eye_weights, load_bytes, sample_weights
 from recaster.types import Face, Landmarks
 
 
@@ -69,6 +69,32 @@ def test_an_expression_that_the_detector_likes_less_stays(facesets: tuple[FaceSe
 
     faces = [seen(face, 0.86 if row < 12 else 0.95) for row, face in enumerate(shot(facesets))]
     assert sample_weights(faces).all()
+
+
+def test_closed_eyes_are_dealt_as_rarely_as_the_target_closes_them() -> None:
+    source = np.array([0.30] * 30 + [0.08] * 10, np.float32)
+    narrow = np.array([0.18] * 15 + [0.16] * 5, np.float32)
+    weights = eye_weights(source, narrow)
+    assert (weights[:30] == 1).all()
+    assert weights[30:].sum() / weights.sum() == pytest.approx(0.05)
+    blinking = np.array([0.18] * 16 + [0.03] * 4, np.float32)
+    weights = eye_weights(source, blinking)
+    assert weights[30:].sum() / weights.sum() == pytest.approx(0.2)
+
+
+def test_a_source_that_blinks_no_more_than_the_target_is_used_whole() -> None:
+    source, target = np.array([0.3] * 18 + [0.05] * 2, np.float32), np.array([0.2] * 15 + [0.02] * 5, np.float32)
+    assert (eye_weights(source, target) == 1).all()
+    assert (eye_weights(source[-5:], target) == 1).all()
+
+
+def test_openness_is_height_over_width(facesets: tuple[FaceSet, FaceSet]) -> None:
+    face = facesets[0].faces[0].face
+    points = face.landmarks.points.copy()
+    for first in (36, 42):
+        points[first : first + 6] = np.array([(0, 0), (2, -1), (4, -1), (6, 0), (4, 1), (2, 1)], np.float32) * 3
+    assert eye_openness([replace(face, landmarks=Landmarks(points))]) == pytest.approx([1 / 3])
+    assert eye_openness([]).shape == (0,)
 
 
 def test_a_few_faces_say_nothing(facesets: tuple[FaceSet, FaceSet]) -> None:

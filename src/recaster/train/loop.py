@@ -107,7 +107,7 @@ def train(
         frame = net.framing, net.resolution, device
         src_samples = FaceSamples.load(src, *frame, leave_out=True, title="load source", progress=progress)
         dst_samples = FaceSamples.load(dst, *frame, title="load target", progress=progress)
-        feed = Feed(src_samples, dst_samples, options, batch_size)
+        feed = Feed(src_samples.for_target(dst_samples), dst_samples, options, batch_size)
         run = open_run(kind, net_options, options, device, feed, net)
         if checkpoint is not None:
             run.resume(checkpoint, progress)

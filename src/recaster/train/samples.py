@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from recaster.geometry.similarity import apply_matrix, compose, invert_matrix
 from recaster.geometry.warp import warp_crop
 from recaster.progress import SILENT, Progress
 from recaster.train.augment import plain_grid, render, unchanged
-from recaster.train.selection import sample_weights
+from recaster.train.selection import eye_openness, eye_weights, sample_weights
 from recaster.types import Framing, Matrix
 
 SPAN = 1.15
@@ -36,7 +36,7 @@ class FaceSamples:
 
     ``pictures`` ``(N, 4, S, S)`` uint8, RGB and hull mask, showing ``span`` times the model's crop about its middle.
     ``weights`` ``(N,)`` float32 0..1 on the CPU: the share of the epochs in which a face takes part. ``skipped``: file
-    name and reason of faces that could not be used.
+    name and reason of faces that could not be used. ``openness`` ``(N,)`` of the eyes, where it is known.
     """
 
     pictures: Tensor
@@ -44,6 +44,7 @@ class FaceSamples:
     resolution: int
     span: float = SPAN
     skipped: tuple[tuple[str, str], ...] = ()
+    openness: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -108,7 +109,13 @@ class FaceSamples:
                 f"{faceset.folder}: {far} of {len(good)} faces are left out: covered, blurred or odd in shape"
             )
         pictures = torch.from_numpy(stack if len(good) == len(stack) else stack[good]).to(device)
-        return cls(pictures, torch.from_numpy(weights), resolution, SPAN, tuple(skipped))
+        return cls(pictures, torch.from_numpy(weights), resolution, SPAN, tuple(skipped), eye_openness(usable))
+
+    def for_target(self, target: FaceSamples) -> FaceSamples:
+        """The same faces, those with closed eyes dealt as rarely as the target closes them."""
+        if self.openness is None or target.openness is None:
+            return self
+        return replace(self, weights=self.weights * torch.from_numpy(eye_weights(self.openness, target.openness)))
 
 
 def cache_size(resolution: int) -> int:

@@ -29,6 +29,10 @@ clear faces of its set. On a real clip with a hand before the face in a third of
 loses 7 % of the others; on two without (open mouths, a neutral face that the detector likes less than a smile) it loses
 at most one.
 """
+CLOSED = 0.5
+"""Eyes are closed below this share of the person's own wide open ones."""
+LEAST_CLOSED = 0.05
+"""Share of closed eyes that the source keeps although the target never closes them: the next shot may."""
 NEIGHBOURS = 9
 """Faces in a row over which the median is taken: what covers a face stays for a while, an open mouth less so."""
 LARGEST_COVERED = 0.5
@@ -76,6 +80,33 @@ def _covered(faces: Sequence[Face]) -> NDArray[np.intp]:
     covered = frontal & (share < COVERED) & (mouth_share < COVERED_MOUTH)
     least = np.argsort(share, kind="stable")[: int(LARGEST_COVERED * len(faces))]
     return np.asarray(least[covered[least]])
+
+
+def eye_openness(faces: Sequence[Face]) -> NDArray[np.float32]:
+    """``(N,)`` height over width of the eyes, the mean of both (Soukupová & Čech 2016, eq. 1)."""
+    points = np.array([face.landmarks.points for face in faces], np.float32).reshape(-1, 68, 2)
+    ratios = []
+    for first in (36, 42):
+        across, inner, outer = (
+            np.linalg.norm(points[:, first + a] - points[:, first + b], axis=1) for a, b in ((0, 3), (1, 5), (2, 4))
+        )
+        ratios.append((inner + outer) / np.maximum(2 * across, 1e-6))
+    return np.asarray(np.mean(ratios, axis=0), np.float32)
+
+
+def eye_weights(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(N,)`` weights of the source's faces by :func:`eye_openness`: 1 for open eyes, and for closed ones what brings
+    them down to the share that they have in the target. Each person is judged against the own wide open eyes, so that
+    narrow eyes are not taken for closed ones.
+    """
+    weights = np.ones(len(source), np.float32)
+    if min(len(source), len(target)) < LEAST_FACES:
+        return weights
+    closed, wanted = (values < CLOSED * np.percentile(values, 90) for values in (source, target))
+    share, wanted_share = float(closed.mean()), max(float(wanted.mean()), LEAST_CLOSED)
+    if LEAST_CLOSED < share < 1 and wanted_share < share:
+        weights[closed] = wanted_share * (1 - share) / (share * (1 - wanted_share))
+    return weights
 
 
 def _confidence(face: Face, points: slice = slice(None)) -> float:
