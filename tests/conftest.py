@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a busy machine an example may take any time: slowness is no failure.
+settings.register_profile("recaster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recaster")
 
 CLIPS = Path(os.environ.get("RECASTER_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
 INTEROP = Path(os.environ.get("RECASTER_INTEROP", Path(__file__).parents[2] / "shared" / "interop"))
