@@ -26,8 +26,7 @@ FEATURES = (
     (0.502, 0.698, 0.109, 0.070, 0.5),
 )
 """Eyes and mouth of the mean face in the full framing: x, y, width and height of a bell (standard deviations), in sides
-of the crop, and its weight. They are a hundredth of the pixels and all of the expression: without a loss of their own
-the eyes come out half closed.
+of the crop, and its weight. They are few of the pixels and most of the expression, so they have a loss of their own.
 """
 FEATURES_LOSS = 6.0
 
