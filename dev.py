@@ -35,7 +35,7 @@ CLIPS = {
 }
 DEMO = ROOT / ".demo"
 DEMO_MINUTES = "5"
-BENCHES = ("samples", "merge", "memory")
+BENCHES = ("samples", "training", "merge", "memory")
 
 
 def main() -> int:

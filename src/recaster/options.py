@@ -56,13 +56,16 @@ def option(
     le: float | None = None,
     unit: str = "",
     advanced: bool = False,
+    fixed: bool = False,
 ) -> Any:
     """Declare one option: default, help, inclusive range, unit ("px", "%", "iterations").
 
     The help that users see ends with range and unit. ``advanced`` options are not asked interactively and stand apart
-    in forms.
+    in forms. ``fixed`` ones are chosen once, when something is made, and cannot change later.
     """
     extra: dict[str, Any] = {}
+    if fixed:
+        extra["fixed"] = True
     if unit:
         extra["unit"] = unit
     if advanced:
@@ -70,6 +73,11 @@ def option(
     allowed = _range_text(ge, le)
     described = f"{help} ({allowed} {unit})".replace(" )", ")") if allowed or unit else help
     return Field(default=default, description=described, ge=ge, le=le, json_schema_extra=extra or None)
+
+
+def is_fixed(field: FieldInfo) -> bool:
+    """Whether an option is chosen once and cannot change later."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("fixed"))
 
 
 def from_mapping(model: type[M], values: Mapping[str, Any], where: str | Path | None = None) -> M:

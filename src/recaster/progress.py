@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recaster.types import Picture
 
 
 class Progress:
@@ -20,8 +24,14 @@ class Progress:
     def advance(self, count: int = 1, **figures: float) -> None:
         """``count`` more items are finished; ``figures`` are named numbers worth showing beside them (a loss)."""
 
+    def expect(self, total: int) -> None:
+        """A better guess of how many items the stage has."""
+
     def note(self, text: str) -> None:
         """A sentence that the user should read now: a warning, a file that was skipped."""
+
+    def picture(self, name: str, image: Picture) -> None:
+        """Something to look at, ``(H, W, 3)`` uint8 RGB: the newest preview of a training."""
 
     def end(self) -> None:
         """The stage is over, or was left by an error."""

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from recaster.geometry.landmarks import MIRROR, hull_mask, mirror_points, raise_brows
+from recaster.geometry.landmarks import MIRROR, feature_mask, hull_mask, mirror_points, raise_brows
 from recaster.geometry.mean_face import MEAN_FACE
 
 
@@ -111,3 +112,28 @@ def test_points_may_lie_outside(golden_points: NDArray[np.float64], shift: tuple
 def test_points_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         hull_mask(np.full((68, 2), np.nan), (10, 10))
+
+
+def test_features_are_full_inside_and_fall_off_softly(golden_points: NDArray[np.float64]) -> None:
+    mask = feature_mask(golden_points, (256, 256))
+    assert mask.shape == (256, 256) and mask.dtype == np.float32
+    reach = float(np.linalg.norm(golden_points[45] - golden_points[36])) / 16
+    parts = slice(36, 42), slice(42, 48), slice(48, 60)
+    hulls = [cv2.convexHull(golden_points[part].astype(np.float32)) for part in parts]
+    for y in range(0, 256, 5):
+        for x in range(0, 256, 5):
+            distance = -max(cv2.pointPolygonTest(hull, (x, y), True) for hull in hulls)
+            assert mask[y, x] == pytest.approx(np.clip(2 - distance / reach, 0, 1), abs=1 / reach)
+
+
+def test_features_may_lie_outside(golden_points: NDArray[np.float64]) -> None:
+    assert not feature_mask(golden_points + 2000, (64, 64)).any()
+    whole = feature_mask(golden_points, (256, 256))
+    np.testing.assert_allclose(
+        feature_mask(golden_points - (100, 80), (176, 156)), whole[80:, 100:], atol=0.01, err_msg="cut through"
+    )
+
+
+def test_features_need_finite_points() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        feature_mask(np.full((68, 2), np.nan), (8, 8))

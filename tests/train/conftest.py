@@ -16,10 +16,9 @@ from recaster.faces.faceset import FaceSet
 from recaster.geometry.framing import align
 from recaster.geometry.mean_face import MODEL_3D
 from recaster.geometry.warp import warp_crop
-from recaster.nets.architecture import Batch, Losses, architectures
+from recaster.nets.architecture import Batch, Losses, Phase, Rule, SampleNeeds, architectures, weights_of
 from recaster.nets.autoencoder import FaceNet, TwoDecoderNet
 from recaster.options import Options, option
-from recaster.train.loop import train
 from recaster.train.options import TrainOptions
 from recaster.types import Face, Framing, Landmarks, Picture, Pose
 
@@ -27,8 +26,10 @@ TINY = "tiny-test"
 
 
 class TinyOptions(Options):
-    width: int = option(8, "Channels.", ge=1)
+    width: int = option(8, "Channels.", ge=1, fixed=True)
     rate: float = option(1e-3, "Learning rate.")
+    fall: float = option(0.5, "Share of the training in which the rate falls.")
+    dropout: float = option(0.1, "Share of values that are dropped.")
 
 
 class _Decoder(nn.Module):
@@ -49,22 +50,35 @@ class Tiny:
     default_batch_size = 2
     usual_iterations = 10
 
+    def needs(self, options: TinyOptions) -> SampleNeeds:
+        return SampleNeeds()
+
+    def pretraining(self, options: TinyOptions) -> TinyOptions:
+        return options
+
     def build(self, options: TinyOptions) -> FaceNet:
-        encoder = nn.Sequential(nn.Conv2d(3, options.width, 4, stride=4), nn.LeakyReLU(0.1), nn.Dropout(0.1))
+        encoder = nn.Sequential(
+            nn.Conv2d(3, options.width, 4, stride=4), nn.LeakyReLU(0.1), nn.Dropout(options.dropout)
+        )
         return TwoDecoderNet(32, Framing.FULL, encoder, _Decoder(options.width), _Decoder(options.width))
 
-    def losses(self, net: FaceNet, batch: Batch, options: TinyOptions, progress: float) -> Losses:
-        out = net.reconstruct(batch.warped_src, batch.warped_dst)
-        src = (out.src_rgb - batch.target_src).abs().mean()
-        dst = (out.dst_rgb - batch.target_dst).abs().mean()
-        masks = (out.src_mask - batch.mask_src).abs().mean() + (out.dst_mask - batch.mask_dst).abs().mean()
-        return Losses(src + dst + masks, src.detach(), dst.detach())
+    def critics(self, options: TinyOptions, net: FaceNet) -> nn.ModuleDict:
+        return nn.ModuleDict()
 
-    def optimizer(self, net: FaceNet, options: TinyOptions) -> torch.optim.Optimizer:
-        return torch.optim.Adam(net.parameters(), lr=options.rate, betas=(0.5, 0.999))
+    def phases(
+        self, net: FaceNet, critics: nn.ModuleDict, options: TinyOptions, *, random_warp: bool
+    ) -> tuple[Phase, ...]:
+        rule = Rule("adam", options.rate, eps=1e-8, fall=options.fall)
+        return (Phase("all", weights_of(net), rule, lambda batch, progress: _losses(net, batch)),)
 
-    def learning_rate(self, options: TinyOptions, progress: float | None) -> float:
-        return options.rate * (1 - 0.5 * (progress or 0.0))
+
+def _losses(net: FaceNet, batch: Batch) -> Losses:
+    out = net.reconstruct(batch.warped_src, batch.warped_dst)
+    assert out.src_mask is not None and out.dst_mask is not None
+    src = (out.src_rgb - batch.target_src).abs().mean()
+    dst = (out.dst_rgb - batch.target_dst).abs().mean()
+    masks = (out.src_mask - batch.mask_src).abs().mean() + (out.dst_mask - batch.mask_dst).abs().mean()
+    return Losses(src + dst + masks, src.detach(), dst.detach())
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +146,8 @@ def tiny_options() -> type[Options]:
 
 def train_tiny(src: Path, dst: Path, folder: Path, iterations: int) -> None:
     """A run with every kind of save and preview; also the work of the process that gets killed."""
+    from recaster.train.loop import train
+
     options = TrainOptions(
         iterations=iterations,
         save_every=15,
@@ -140,6 +156,7 @@ def train_tiny(src: Path, dst: Path, folder: Path, iterations: int) -> None:
         preview_every=20,
         preview_history=True,
         device="cpu",
+        deterministic=True,
     )
     train(FaceSet(src), FaceSet(dst), folder, TINY, options, TinyOptions())
 

@@ -10,8 +10,10 @@ from recaster.train.augment import (
     CELLS,
     STRENGTH,
     Augmentation,
+    Samples,
     augment,
     draw,
+    full_scale,
     plain_grid,
     render,
     truncated_normal,
@@ -27,10 +29,15 @@ def generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def smooth_pictures(count: int, size: int) -> torch.Tensor:
+def smooth_pictures(count: int, size: int, channels: int = 4) -> torch.Tensor:
     y, x = torch.meshgrid(torch.linspace(0, 6, size), torch.linspace(0, 6, size), indexing="ij")
-    phase = torch.arange(count * 4).view(count, 4, 1, 1) * 0.7
+    phase = torch.arange(count * channels).view(count, 1, 1, channels) * 0.7
+    x, y = x[:, :, None], y[:, :, None]
     return ((x + phase).sin() * (y - phase).cos()).mul(100).add(128).to(torch.uint8)
+
+
+def varied(pictures: torch.Tensor, settings: Augmentation, seed: int = 0) -> Samples:
+    return augment(pictures, draw(len(pictures), settings, generator(seed)), 32, 1.15)
 
 
 def test_warp_noise_is_a_cut_normal_distribution() -> None:
@@ -44,6 +51,7 @@ def test_warp_noise_is_a_cut_normal_distribution() -> None:
 def test_moves_have_the_spread_of_two_draws_in_cells(kind: str) -> None:
     drawn = draw(6000, Augmentation(warp=kind), generator())  # type: ignore[arg-type]
     for cells in CELLS:
+        assert drawn.moves is not None
         inner = drawn.moves[drawn.cells == cells][:, :, 1:cells, 1:cells]
         in_cells = inner * cells / 2
         assert float(in_cells.std()) == pytest.approx(CUT_NORMAL_STD * STRENGTH * math.sqrt(2), rel=0.05)
@@ -55,9 +63,9 @@ def test_moves_have_the_spread_of_two_draws_in_cells(kind: str) -> None:
 
 
 def test_moves_are_independent_or_mirror_images() -> None:
-    independent, transposed = (
-        draw(500, Augmentation(warp=kind), generator()).moves for kind in ("independent", "transposed")
-    )
+    independent = draw(500, Augmentation(warp="independent"), generator()).moves
+    transposed = draw(500, Augmentation(warp="transposed"), generator()).moves
+    assert independent is not None and transposed is not None
     assert torch.equal(transposed[:, 0], transposed[:, 1].transpose(1, 2))
     x, y = independent[:, 0], independent[:, 1].transpose(1, 2)
     assert abs(float((x * y).mean() / (x.std() * y.std()))) < 0.05
@@ -95,6 +103,7 @@ def test_the_border_of_the_crop_does_not_move() -> None:
 
 def test_moves_are_interpolated_between_the_nodes_of_each_sample() -> None:
     drawn = draw(200, Augmentation(), generator())
+    assert drawn.moves is not None
     for row in (int((drawn.cells == cells).nonzero()[0]) for cells in CELLS):
         cells = int(drawn.cells[row])
         nodes = torch.linspace(-1, 1, cells + 1)
@@ -114,27 +123,61 @@ def test_the_affine_map_moves_pixels_as_said() -> None:
 
 
 def test_unchanged_samples_are_the_middle_of_the_cache() -> None:
-    pictures = smooth_pictures(2, 50).float()
+    pictures = smooth_pictures(2, 50).permute(0, 3, 1, 2).float()
     plain = render(pictures, plain_grid(unchanged(2), 40), 50 / 40)
     assert torch.allclose(plain, pictures[:, :, 5:45, 5:45], atol=0.02)
 
 
 def test_equal_seeds_give_equal_samples_and_others_do_not() -> None:
     pictures = smooth_pictures(4, 46)
-    first, again, other = (augment(pictures, 32, 1.15, Augmentation(), generator(seed)) for seed in (3, 3, 4))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], other[0])
+    first, again, other = (varied(pictures, Augmentation(), seed) for seed in (3, 3, 4))
+    assert torch.equal(first.warped, again.warped) and torch.equal(first.target, again.target)
+    assert not torch.equal(first.target, other.target)
 
 
 def test_outputs_show_the_same_variation_except_for_the_warp() -> None:
     pictures = smooth_pictures(3, 46)
-    warped, target, mask = augment(pictures, 32, 1.15, Augmentation(), generator())
-    assert warped.shape == target.shape == (3, 3, 32, 32) and mask.shape == (3, 1, 32, 32)
-    assert float(warped.min()) >= 0 and float(warped.max()) <= 1
-    assert not torch.allclose(warped, target, atol=0.05)
-    calm, same, _ = augment(pictures, 32, 1.15, Augmentation(warp="off"), generator())
-    assert torch.equal(calm, same)
-    whole = pictures.clone()
-    whole[:, 3] = whole[:, 0]
-    _, target, mask = augment(whole, 32, 1.15, Augmentation(), generator())
-    assert torch.equal(target[:, :1], mask), "the mask goes where the picture goes"
+    pictures[..., 3] = pictures[..., 0]
+    samples = varied(pictures, Augmentation())
+    assert samples.warped.shape == samples.target.shape == (3, 3, 32, 32) and samples.mask.shape == (3, 1, 32, 32)
+    assert float(samples.warped.min()) >= 0 and float(samples.warped.max()) <= 1
+    assert not torch.allclose(samples.warped, samples.target, atol=0.05)
+    assert torch.equal(samples.target[:, :1], samples.mask), "the mask goes where the picture goes"
+    assert samples.features is None
+
+
+def test_without_warp_the_input_is_the_target() -> None:
+    samples = varied(smooth_pictures(3, 46), Augmentation(warp="off"))
+    assert samples.warped is samples.target
+
+
+def test_features_go_where_the_picture_goes_at_full_scale() -> None:
+    pictures = torch.zeros(3, 46, 46, 5, dtype=torch.uint8)
+    pictures[:, 20:23, 20:23, 3:] = 180
+    pictures[2] = 0
+    samples = varied(pictures, Augmentation())
+    assert samples.features is not None
+    assert torch.allclose(samples.features[:2].amax((1, 2, 3)), torch.ones(2))
+    assert torch.allclose(samples.features[:2] * samples.mask[:2].amax((1, 2, 3), keepdim=True), samples.mask[:2])
+    assert not samples.features[2].any()
+
+
+def test_what_is_almost_beyond_the_edge_stays_faint() -> None:
+    assert float(full_scale(torch.full((1, 1, 4, 4), 0.1)).max()) == pytest.approx(0.2)
+
+
+def test_mirrored_once_more_is_mirrored_back() -> None:
+    pictures = smooth_pictures(4, 46)
+    drawn = draw(4, Augmentation(warp="off"), generator())
+    other = drawn.mirrored(torch.tensor([True, False, True, False]))
+    was, now = (augment(pictures, numbers, 32, 1.15).target for numbers in (drawn, other))
+    for row in range(4):
+        expected = was[row].flip(2) if row % 2 == 0 else was[row]
+        assert torch.allclose(now[row], expected, atol=1e-5)
+
+
+def test_a_part_of_the_draw_gives_a_part_of_the_samples() -> None:
+    pictures = smooth_pictures(5, 46)
+    drawn = draw(5, Augmentation(), generator())
+    whole, part = augment(pictures, drawn, 32, 1.15), augment(pictures[1:3], drawn[1:3], 32, 1.15)
+    assert torch.equal(whole.warped[1:3], part.warped) and torch.equal(whole.mask[1:3], part.mask)

@@ -14,7 +14,7 @@ from recaster.geometry.landmarks import hull_mask
 from recaster.geometry.similarity import apply_matrix, compose, invert_matrix
 from recaster.geometry.warp import warp_crop
 from recaster.progress import Recorded
-from recaster.train.augment import plain_grid, render, unchanged
+from recaster.train.augment import augment, unchanged
 from recaster.train.samples import FaceSamples, cache_size
 from recaster.types import Framing
 
@@ -38,8 +38,7 @@ def test_samples_are_the_model_s_crops(facesets: tuple[FaceSet, FaceSet]) -> Non
 
 def test_the_mask_is_the_hull_of_the_landmarks(facesets: tuple[FaceSet, FaceSet]) -> None:
     samples = FaceSamples.load(facesets[0], Framing.FULL, 32, CPU)
-    grid = plain_grid(unchanged(6), 32)
-    masks = render(samples.pictures[:, 3:].float() / 255, grid, samples.span)[:, 0].numpy()
+    masks = augment(samples.pictures, unchanged(6), 32, samples.span).mask[:, 0].numpy()
     for stored, mask in zip(facesets[0], masks, strict=True):
         points = stored.face.landmarks.points
         expected = hull_mask(apply_matrix(align(points, Framing.FULL, 32).frame_to_crop, points), (32, 32))
@@ -49,7 +48,7 @@ def test_the_mask_is_the_hull_of_the_landmarks(facesets: tuple[FaceSet, FaceSet]
 
 def test_one_tensor_holds_all_and_says_its_size(facesets: tuple[FaceSet, FaceSet]) -> None:
     samples = FaceSamples.load(facesets[0], Framing.FULL, 128, CPU)
-    assert samples.pictures.dtype == torch.uint8 and samples.pictures.shape == (6, 4, 184, 184)
+    assert samples.pictures.dtype == torch.uint8 and samples.pictures.shape == (6, 184, 184, 4)
     assert samples.memory == 6 * 4 * cache_size(128) ** 2
     assert len(samples) == 6 and bool((samples.weights == 1).all())
 
@@ -93,3 +92,56 @@ def test_loading_can_be_stopped(facesets: tuple[FaceSet, FaceSet]) -> None:
 
     with pytest.raises(Interrupted):
         FaceSamples.load(facesets[0], Framing.FULL, 32, CPU, progress=Stop())
+
+
+def test_eyes_and_mouth_are_cached_where_they_are_needed(facesets: tuple[FaceSet, FaceSet]) -> None:
+    without = FaceSamples.load(facesets[0], Framing.FULL, 64, CPU)
+    samples = FaceSamples.load(facesets[0], Framing.FULL, 64, CPU, features=True)
+    assert samples.has_features and not without.has_features
+    assert torch.equal(samples.pictures[..., :4], without.pictures)
+    features, mask = samples.pictures[..., 4], samples.pictures[..., 3]
+    assert bool((features.flatten(1).amax(1) == 255).all())
+    assert not (features[mask == 0] > 0).any(), "limited to the face"
+    assert 0.03 < float((features > 127).float().mean()) < 0.25
+    for stored, shown in zip(facesets[0], features, strict=True):
+        points = stored.face.landmarks.points
+        here = apply_matrix(align(points, Framing.FULL, 64).frame_to_crop, points)
+        for part in (slice(36, 42), slice(42, 48), slice(48, 60)):
+            x, y = ((here[part].mean(0) + 0.5) / 64 - 0.5) / samples.span * len(shown) + (len(shown) - 1) / 2
+            assert int(shown[round(float(y)), round(float(x))]) == 255
+
+
+def test_directions_are_known(facesets: tuple[FaceSet, FaceSet]) -> None:
+    samples = FaceSamples.load(facesets[0], Framing.FULL, 32, CPU)
+    assert samples.yaw.tolist() == pytest.approx([stored.face.pose.yaw for stored in facesets[0]], abs=1e-4)
+
+
+def test_faces_on_the_host_are_the_same_faces(facesets: tuple[FaceSet, FaceSet]) -> None:
+    device, host = (
+        FaceSamples.load(facesets[0], Framing.FULL, 32, CPU, faces_on=place) for place in ("device", "host")
+    )
+    assert host.on_host and not device.on_host
+    assert torch.equal(host.plain([3, 1, 3]), device.plain([3, 1, 3]))
+    assert torch.equal(host.take(torch.tensor([4, 4])), device.pictures[[4, 4]])
+
+
+@pytest.mark.parametrize(("free", "on_host"), [(0, False), (8 * 6 * 46 * 46 * 4, False), (6 * 46 * 46 * 4, True)])
+def test_faces_that_do_not_fit_beside_the_model_stay_on_the_host(
+    facesets: tuple[FaceSet, FaceSet], monkeypatch: pytest.MonkeyPatch, free: int, on_host: bool
+) -> None:
+    """The meta device stands for one whose memory is small."""
+    monkeypatch.setattr("recaster.train.samples.free_memory", lambda device: free)
+    samples = FaceSamples.load(facesets[0], Framing.FULL, 32, torch.device("meta"))
+    assert samples.on_host == on_host
+    assert samples.pictures.device.type == ("cpu" if on_host else "meta")
+
+
+def test_skipped_faces_leave_no_gap(tmp_path: Path, make_faceset: Callable[..., FaceSet]) -> None:
+    faceset = make_faceset(tmp_path, 5)
+    whole = FaceSamples.load(faceset, Framing.FULL, 32, CPU)
+    for row in (0, 3):
+        path = faceset.faces[row].path
+        path.write_bytes(path.read_bytes()[:-200])
+    samples = FaceSamples.load(faceset, Framing.FULL, 32, CPU)
+    assert torch.equal(samples.pictures, whole.pictures[[1, 2, 4]])
+    assert samples.yaw.tolist() == whole.yaw[[1, 2, 4]].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -31,12 +32,16 @@ VERBS = {
     "run": "Do everything that is not done yet.",
     "extract": "Find the faces of one clip.",
     "train": "Train a model on the two facesets.",
+    "model": "List, back up, restore, rename or delete saved models.",
     "merge": "Render the new face into the target clip, signed.",
     "sheet": "Draw source, target and swap side by side.",
     "verify": "Tell whether a file is signed, altered or unsigned.",
     "info": "Say all that is known about a file or folder.",
+    "plan": "Measure what a training would cost on this device.",
     "doctor": "Say what works on this machine and what does not.",
 }
+WITH_NET_OPTIONS = ("run", "train", "plan")
+"""Verbs whose flags depend on the chosen model."""
 INTERRUPTED = 130
 
 
@@ -75,10 +80,9 @@ def _app(words: Sequence[str]) -> App:
     )
     chosen = words[0] if words else ""
     for place, (name, help_text) in enumerate(VERBS.items()):
-        if name == chosen == "train":
-            from recaster.cli.train import command_for
-
-            app.command(command_for(words[1:]), name=name)
+        if name == chosen and name in WITH_NET_OPTIONS:
+            module = importlib.import_module(f"recaster.cli.{name}")
+            app.command(module.command_for(words[1:]), name=name)
         elif name == chosen:
             app.command(f"recaster.cli.{name}:{name}", name=name)
         else:

@@ -52,6 +52,10 @@ class PlainProgress(Progress):
             self._shown = now
             self._line(self._state(now))
 
+    def expect(self, total: int) -> None:
+        """Count to another total."""
+        self._total = total
+
     def note(self, text: str) -> None:
         """Say it at once."""
         self._line(text)
@@ -110,6 +114,11 @@ class BarProgress(Progress):
         if self._bar is not None:
             shown = " ".join(f"{name} {value:.3f}" for name, value in self._figures.items())
             self._bar.update(self._task, advance=count, rate=f"{rate:.1f} {self._unit}/s", figures=shown)
+
+    def expect(self, total: int) -> None:
+        """Make the bar as long."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
 
     def note(self, text: str) -> None:
         """Print above the bar."""

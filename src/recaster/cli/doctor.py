@@ -15,5 +15,7 @@ def doctor(*, common: Common | None = None) -> Result:
     for check in checks:
         mark = "ok  " if check.works else "FAIL" if check.needed else "none"
         lines.append(f"{mark} {check.name}: {check.detail}" + ("" if check.works else f". {check.mend}"))
+        for attempt in check.tried:
+            lines.append(f"     {'ok  ' if attempt.works else 'none'} {attempt.name}: {attempt.detail}")
     ready = all(check.works for check in checks if check.needed)
     return Result({"ready": ready, "checks": checks}, lines, 0 if ready else 1)

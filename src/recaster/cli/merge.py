@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from recaster.cli.common import Common, Result, choose, plain
 from recaster.cli.console import console_progress, duration
@@ -21,8 +21,9 @@ def merge(
     /,
     *,
     output: Path | None = None,
-    model: str | None = None,
+    name: Annotated[str | None, Parameter(name=["--name", "--model"])] = None,
     device: str = "auto",
+    morph: Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))] = None,
     settings: Annotated[MergeSettings | None, Parameter(name="*", group="Merge")] = None,
     written: Annotated[OutputOptions | None, Parameter(name="*", group="Output")] = None,
     common: Common | None = None,
@@ -35,12 +36,13 @@ def merge(
         The workspace's folder.
     output
         Where to write the result; result.mp4 in the workspace by default. mp4 and mov can be signed.
-    model
-        The model to use; by default the one that was trained last.
+    name
+        The training run to use, by its name or that of its model; by default the one that was trained last.
     device
-        Where the model runs: auto, cpu, cuda, cuda:1, mps.
+        Where the model runs: auto, cpu, cuda, cuda:1, xpu, mps.
+    morph
+        How far the swap goes, 0..1, for models that can stop half-way (amp); 1 by default.
     """
-    from recaster.project.models import chosen_model
     from recaster.project.steps import merge as step
 
     place = Workspace.open(workspace)
@@ -48,11 +50,12 @@ def merge(
     output_values = choose(common, OutputOptions, written, place.options("output", OutputOptions))
     report = step(
         place,
-        chosen_model(place, model),
+        name,
         values,
         output_values,
         output=output,
         device=device,
+        morph=morph,
         progress=console_progress(),
     )
     return Result({**plain(report), "skipped": report.skipped}, merge_lines(report), merge_code(report))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from recaster.cli.common import Common, Result, choose
-from recaster.cli.console import console_progress
+from recaster.cli.console import console_progress, tell_line
+from recaster.cli.keys import HELP, keys
+from recaster.cli.netoptions import flag_value, with_net_options
 from recaster.errors import RecasterError
 from recaster.nets.architecture import find_architecture
 from recaster.options import Options
-from recaster.project.models import chosen_model
+from recaster.project.runs import choose_run
 from recaster.project.workspace import Workspace
+from recaster.train.controls import Controls
 from recaster.train.options import TrainOptions
+from recaster.train.presets import find_preset
 
 
 def train(
@@ -25,11 +27,15 @@ def train(
     /,
     *,
     model: str | None = None,
+    name: str | None = None,
+    preset: str | None = None,
     options: Annotated[TrainOptions | None, Parameter(name="*", group="Training")] = None,
     net: Any = None,
     common: Common | None = None,
 ) -> Result:
-    """Train a model on the two facesets, or go on with one; stop with Ctrl-C at any time.
+    """Train a model on the two facesets, or go on with one. Stop at any time: Enter or Ctrl-C saves and stops.
+
+    Keys in a terminal: Enter save and stop, s save, p other faces in the preview, b backup, ? help.
 
     Parameters
     ----------
@@ -37,47 +43,40 @@ def train(
         The workspace's folder.
     model
         The model: h64, mini ... Its own options are listed by recast train --model NAME --help. Kept for later runs.
+    name
+        What this run is called; the name of its model where none is given. Runs of different names do not touch each
+        other, so that several can be trained side by side.
+    preset
+        Ready options by the memory of the device: laptop, 8gb, 24gb, 80gb.
     """
     from recaster.project.steps import train as step
 
     place = Workspace.open(workspace)
-    name = chosen_model(place, model)
-    net_type = find_architecture(name).options
-    values = choose(common, TrainOptions, options, place.options("train", TrainOptions))
-    net_values = choose(common, net_type, net, place.options(f"train.{name}", net_type))
-    summary = step(place, name, values, net_values, console_progress())
+    remembered = choose_run(place, name, model, preset)
+    values = choose(common, TrainOptions, options, remembered.options)
+    net_values = choose(common, remembered.architecture.options, net, remembered.net_options)
+    controls = Controls()
+    with keys(controls, tell_line) as reading:
+        if reading:
+            tell_line(HELP)
+        summary = step(
+            place, model, values, net_values, console_progress(), name=name, preset=preset, controls=controls
+        )
     return Result(summary.figures(), summary.lines())
 
 
 def command_for(words: Sequence[str]) -> Callable[..., Result]:
     """``train`` with the flags of the model that the words name, or that their workspace remembers."""
-    net_type = _net_options(words)
-    net: Any = Annotated[Any, Parameter(parse=False)]
-    if net_type is not None and net_type.model_fields:
-        net = Annotated[Optional[net_type], Parameter(name="*", group="Model")]  # noqa: UP045 - a class known only now
-
-    @wraps(train)
-    def command(*arguments: Any, **named: Any) -> Result:
-        return train(*arguments, **named)
-
-    signature = inspect.signature(train, eval_str=True)
-    parameters = [p.replace(annotation=net) if p.name == "net" else p for p in signature.parameters.values()]
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+    return with_net_options(train, chosen_options(words))
 
 
-def _net_options(words: Sequence[str]) -> type[Options] | None:
-    name = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == "--model":
-            name = following
-        elif word.startswith("--model="):
-            name = word.removeprefix("--model=")
+def chosen_options(words: Sequence[str]) -> type[Options] | None:
+    """The options of the model that a command line is about; None where it is about none, or wrong."""
+    name, model, preset = (flag_value(words, flag) for flag in ("--name", "--model", "--preset"))
     try:
-        if name is None:
-            folder = next(Path(word) for word in words if Workspace(Path(word)).settings_file.is_file())
-            name = chosen_model(Workspace.open(folder))
-        return find_architecture(name).options
-    except (RecasterError, StopIteration, OSError):
+        folder = next((Path(word) for word in words if Workspace(Path(word)).settings_file.is_file()), None)
+        if folder is not None:
+            return choose_run(Workspace.open(folder), name, model, preset).architecture.options
+        return find_architecture(find_preset(preset).model if preset else model or "").options
+    except (RecasterError, OSError):
         return None  # the command itself says what is wrong

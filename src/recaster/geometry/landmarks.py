@@ -1,7 +1,8 @@
-"""The 68 iBUG landmarks: their mirror image, and the mask of the face they outline."""
+"""The 68 iBUG landmarks: their mirror image, and the masks of what they outline."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -38,6 +39,7 @@ _HULL_PIECES = (
     (*range(22, 27), *_BASE_OF_NOSE, 8),
     tuple(range(27, 36)),
 )
+_FEATURES = (tuple(range(36, 42)), tuple(range(42, 48)), tuple(range(48, 60)))  # eyes, outer lips
 _SAMPLES = 4  # sub-pixels along a side of a pixel
 _FRACTION_BITS = 4  # of OpenCV's fixed-point polygon corners
 
@@ -87,3 +89,26 @@ def hull_mask(points: NDArray[Any], shape: tuple[int, int], *, brow_expansion: f
     covered = cv2.resize(canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     mask[top:bottom, left:right] = covered.astype(np.float32) / 255
     return mask
+
+
+def feature_mask(points: NDArray[Any], shape: tuple[int, int], *, margin: float = 1 / 16) -> Floats:
+    """Eyes and mouth of ``points`` ``(68, 2)``, as ``shape`` ``(h, w)`` float32: 1 inside, 0 far outside.
+
+    Each is 1 up to a distance of ``margin`` × the one between the outer corners of the eyes, and falls to 0 at twice
+    that, so that lids and lips are in it. Raises ValueError for points that are not finite.
+    """
+    points = np.asarray(points, np.float64)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"eyes and mouth need (68, 2) finite points, got shape {points.shape}")
+    reach = max(margin * float(np.linalg.norm(points[45] - points[36])), 1.0)
+    # Parts may lie outside the picture, but not so far that nothing of their margin is seen.
+    border = math.ceil(2 * reach) + 1
+    canvas = np.full((shape[0] + 2 * border, shape[1] + 2 * border), 255, np.uint8)
+    for part in _FEATURES:
+        hull = cv2.convexHull(np.rint((points[list(part)] + border) * (1 << _FRACTION_BITS)).astype(np.int32))
+        cv2.fillConvexPoly(canvas, hull, 0, cv2.LINE_8, _FRACTION_BITS)
+    if canvas.all():
+        return np.zeros(shape, np.float32)
+    distance = cv2.distanceTransform(canvas, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inner = distance[border : border + shape[0], border : border + shape[1]]
+    return np.asarray(np.clip(2 - inner / reach, 0, 1), np.float32)

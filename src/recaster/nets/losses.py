@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, ParamSpec
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+P = ParamSpec("P")
+
+
+def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Let ``function`` compute in float32 even under autocast, on 16-bit tensors as well.
+
+    Losses are differences of nearly equal numbers, of which 16 bits leave nothing.
+    """
+
+    @wraps(function)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        known = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if known else nullcontext():
+            return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
+
+    return inside
+
+
+def _widened(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value
 
 
 def gaussian_window(size: int, sigma: float) -> Tensor:
@@ -23,12 +51,20 @@ def convolve(image: Tensor, window: Tensor, padding: int = 0) -> Tensor:
     return F.conv2d(rows, column.transpose(2, 3), padding=(0, padding), groups=channels)
 
 
+@full_precision
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of ``sigma`` px within a window of 4 sigma, zeros around the picture."""
     size = max(3, int(4 * sigma + 1)) | 1
     return convolve(image, gaussian_window(size, sigma), size // 2)
 
 
+def shrink(image: Tensor, size: int) -> Tensor:
+    """``(N, C, size, size)``: means of squares of pixels; the image's side is a multiple of ``size``."""
+    factor = image.shape[-1] // size
+    return image if factor == 1 else F.avg_pool2d(image, factor)
+
+
+@full_precision
 def dssim(a: Tensor, b: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
     """(1 - SSIM) / 2 (Wang et al. 2004, eq. 13), mean over channels and over the windows that lie wholly inside."""
     moments = convolve(torch.cat([a, b, a * b, a * a + b * b], 1), gaussian_window(size, sigma))
@@ -39,11 +75,31 @@ def dssim(a: Tensor, b: Tensor, size: int = 11, sigma: float = 1.5) -> Tensor:
     return (1 - (luminance * structure).mean((1, 2, 3))) / 2
 
 
+@full_precision
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference."""
     return (a - b).square().mean((1, 2, 3))
 
 
+@full_precision
 def absolute_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference."""
     return (a - b).abs().mean((1, 2, 3))
+
+
+@full_precision
+def style_distance(a: Tensor, b: Tensor, sigma: float) -> Tensor:
+    """How differently two pictures are lit and colored, whatever they show.
+
+    Squared differences of the spatial means and standard deviations, mean over channels, after a blur of ``sigma`` px
+    (the statistics of Huang and Belongie 2017, eq. 13, on pixels).
+    """
+    a, b = blur(a, sigma), blur(b, sigma)
+    means = a.mean((2, 3)) - b.mean((2, 3))
+    deviations = _deviation(a) - _deviation(b)
+    return (means.square() + deviations.square()).mean(1)
+
+
+def _deviation(image: Tensor) -> Tensor:
+    """``(N, C)``; the constant keeps the root's slope finite on flat pictures."""
+    return (image.var((2, 3), correction=0) + 1e-5).sqrt()

@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from recaster.errors import InputError
@@ -17,7 +16,7 @@ from recaster.files import list_pictures
 from recaster.media.info import probe
 from recaster.project.people import person_of
 from recaster.project.workspace import SETTINGS, SIDES, Workspace
-from recaster.train.checkpoint import FOLDER, STATE, State, latest, paths_of
+from recaster.train.checkpoint import BACKUPS, FOLDER, STATE, DamagedError, file_of, latest, paths_of, read_state
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -130,15 +129,23 @@ def _model(folder: Path) -> dict[str, Any]:
         "kind": "model",
         "path": folder,
         "checkpoints": [path.name for path in paths_of(folder)],
+        "backups": [path.name for path in paths_of(folder, BACKUPS)],
         "newest": None if newest is None else _checkpoint(newest.path),
     }
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     try:
-        state = msgspec.json.decode((path / STATE).read_bytes(), type=State)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        state = read_state(path)
+    except DamagedError as error:
         raise InputError("the checkpoint is damaged", where=path, mend="Use the one before it.") from error
-    shown = ("architecture", "iteration", "seconds", "net_options", "train_options")
-    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return {"kind": "checkpoint", "path": path, **{name: getattr(state, name) for name in shown}, "bytes": size}
+    shown = ("architecture", "iteration", "seconds", "net_options", "train_options", "batch_size", "execution")
+    return {
+        "kind": "checkpoint",
+        "path": path,
+        **{name: getattr(state, name) for name in shown},
+        "averaged": file_of("average") in state.files,
+        "learning rate": f"times {state.rate:g} after {state.rollbacks} rollbacks" if state.rollbacks else "as chosen",
+        "pretraining": state.pretrained,
+        "bytes": sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
+    }

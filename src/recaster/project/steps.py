@@ -21,16 +21,16 @@ from recaster.faces.summary import ExtractSummary
 from recaster.files import remove_leftovers, sha256_file
 from recaster.merge.settings import MergeSettings, OutputOptions
 from recaster.merge.stream import MergeSummary, merge_clip
-from recaster.nets.architecture import find_architecture
 from recaster.progress import SILENT, Progress
-from recaster.project.models import remember_model
+from recaster.project.models import chosen_name
 from recaster.project.people import disclosures
+from recaster.project.runs import choose_run, remember_run
 from recaster.project.workspace import SIDES, Side, Workspace
 from recaster.provenance.certificate import local_identity
 from recaster.provenance.likeness import Disclosure
 from recaster.provenance.manifest import Recipe
 from recaster.provenance.sign import SignSummary, faceset_hash, sign
-from recaster.train.options import TrainOptions
+from recaster.train.controls import Controls
 
 if TYPE_CHECKING:
     from recaster.train.loop import TrainSummary
@@ -51,26 +51,37 @@ def extract(
 
 def train(
     workspace: Workspace,
-    model: str,
+    model: str | None = None,
     given: Mapping[str, Any] | None = None,
     net_given: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
+    *,
+    name: str | None = None,
+    preset: str | None = None,
+    controls: Controls | None = None,
 ) -> TrainSummary:
-    """Train ``model`` on the two facesets, from its newest checkpoint on; all that was given is remembered.
+    """Train a model on the two facesets, from its newest checkpoint on; all that was given is remembered.
 
-    Raises MissingError where faces have not been extracted.
+    ``model`` is the architecture, ``name`` what the run is called (the same where it is not given), ``preset`` a set of
+    options by device and goal, and ``controls`` what asks for saves and stops from other threads. Raises MissingError
+    where faces have not been extracted.
     """
     from recaster.train.loop import train as run_training
 
-    net_type = find_architecture(model).options
-    options = workspace.options("train", TrainOptions, given)
-    net_options = workspace.options(f"train.{model}", net_type, net_given)
-    remember_model(workspace, model)
-    workspace.remember("train", options)
-    workspace.remember(f"train.{model}", net_options)
+    run = choose_run(workspace, name, model, preset, given, net_given)
     src, dst = (_faces(workspace, side) for side in SIDES)
+    remember_run(workspace, run)
     disclosures(workspace, progress)
-    return run_training(src, dst, workspace.model(model), model, options, net_options, progress)
+    return run_training(
+        src,
+        dst,
+        workspace.model(run.name),
+        run.architecture.name,
+        run.options,
+        run.net_options,
+        progress,
+        controls=controls,
+    )
 
 
 @dataclass(frozen=True)
@@ -89,22 +100,27 @@ class MergeReport:
 
 def merge(
     workspace: Workspace,
-    model: str,
+    name: str | None = None,
     given: Mapping[str, Any] | None = None,
     output_given: Mapping[str, Any] | None = None,
     *,
     output: Path | None = None,
     device: str = "auto",
+    morph: float | None = None,
     identity_folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> MergeReport:
     """Render the new face into the target clip and sign the result; ``output`` is ``result.mp4`` by default.
+
+    ``name`` is the training run to use, the last one by default; ``morph`` 0..1 how far the swap goes, for models that
+    can stop half-way.
 
     Does nothing when the clip is there and nothing that it was made of has changed. Raises MissingError where there are
     no faces or no trained model, UsageError where ``output`` cannot be it.
     """
     from recaster.swap.trained import load_swapper
 
+    model = chosen_name(workspace, name)
     result = _result(workspace, output)
     settings = workspace.options("merge", MergeSettings, given)
     written = workspace.options("output", OutputOptions, output_given)
@@ -112,7 +128,7 @@ def merge(
     workspace.remember("output", written)
     target, (_, faces) = workspace.source("dst"), (_faces(workspace, side) for side in SIDES)
     likeness = disclosures(workspace, progress)
-    swapper = load_swapper(workspace.model(model), choose_device(device))
+    swapper = load_swapper(workspace.model(model), choose_device(device), morph)
     _note_what_is_left_out(faces, workspace.model(model), swapper.descriptor.iteration, progress)
     recipe = Recipe(
         settings_sha256=settings.key(),
@@ -120,7 +136,7 @@ def merge(
         model=model,
         iteration=swapper.descriptor.iteration,
     )
-    ingredients = _ingredients(workspace, recipe, written, likeness, result)
+    ingredients = {**_ingredients(workspace, recipe, written, likeness, result), "morph": morph}
     done = workspace.state("merge")
     if done.get("ingredients") == ingredients and result.is_file() and sha256_file(result) == done.get("sha256"):
         return MergeReport(result)
@@ -190,21 +206,28 @@ class RunReport:
 
 
 def run(
-    workspace: Workspace, model: str, given: Mapping[str, Any] | None = None, progress: Progress = SILENT
+    workspace: Workspace,
+    model: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+    *,
+    net_given: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    preset: str | None = None,
+    controls: Controls | None = None,
 ) -> RunReport:
-    """Everything that is not done yet, with the options that the workspace remembers; ``given`` go to the training.
-
-    A training without a target stops at the model's usual number of iterations.
+    """Everything that is not done yet, with the options that the workspace remembers; the others are as in
+    :func:`train`. A training without a target stops at the model's usual number of iterations.
     """
     found = {}
     for side in SIDES:
         found[side] = extract(workspace, side, progress=progress)
         _faces(workspace, side)
-    options = workspace.options("train", TrainOptions, given)
-    if not options.iterations and not options.minutes:
-        given = {**(given or {}), "iterations": find_architecture(model).usual_iterations}
-    trained = train(workspace, model, given, progress=progress)
-    merged = merge(workspace, model, progress=progress)
+    chosen = choose_run(workspace, name, model, preset, given, net_given)
+    if not chosen.options.iterations and not chosen.options.minutes:
+        given = {**(given or {}), "iterations": chosen.architecture.usual_iterations}
+    trained = train(workspace, model, given, net_given, progress, name=name, preset=preset, controls=controls)
+    merged = merge(workspace, chosen.name, progress=progress)
     return RunReport(found["src"], found["dst"], trained, merged, _sheet_once(workspace))
 
 

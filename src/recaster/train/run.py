@@ -1,34 +1,51 @@
-"""All that changes while a model is trained: weights, optimizer, random numbers, the count of iterations."""
+"""All that changes while a model is trained: weights, optimizers, random numbers, the count of iterations."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
-from recaster.errors import CheckpointError, RecasterError
-from recaster.nets.architecture import Architecture
+from recaster.errors import RecasterError
+from recaster.nets.architecture import Architecture, Batch, Losses, Phase
 from recaster.options import Options
-from recaster.progress import Progress
-from recaster.train.checkpoint import Checkpoint, State, save
-from recaster.train.feed import Feed
-from recaster.train.log import LossLine
+from recaster.progress import SILENT, Progress
+from recaster.train.activations import keep_few_activations
+from recaster.train.average import Average
+from recaster.train.checkpoint import Checkpoint, Contents, State, save
+from recaster.train.execution import Execution, autocast, learn_only, prepare
+from recaster.train.feed import Feed, pretraining_options
+from recaster.train.memory import is_out_of_memory, out_of_memory
+from recaster.train.optimizers import Optimizer
 from recaster.train.options import TrainOptions
+from recaster.train.parallel import ALONE, World
+from recaster.train.schedule import options_at
 from recaster.train.selection import dump_bytes, load_bytes
+from recaster.train.surgery import frozen_names
 
 if TYPE_CHECKING:
     from recaster.nets.autoencoder import FaceNet
 
+MakeFeed = Callable[[TrainOptions, Any], Feed]
+"""A feed for the options of the training and those of the network."""
+
+
+AVERAGE = "average"
+
 
 @dataclass
 class Run:
-    """A training in progress. ``seconds`` and ``history`` are as in :class:`State`; ``waited`` are the seconds of this
-    session in which batches were made.
+    """A training in progress.
+
+    ``options`` and ``net_options`` are what was asked for; what holds at this iteration is made of them and the
+    schedule by :meth:`configure`, which must be called before the first step. ``rate`` multiplies the learning rate,
+    ``rollbacks`` counts how often it was lowered after a collapse; ``seconds`` and ``history`` are as in
+    :class:`State`.
     """
 
     architecture: Architecture
@@ -36,23 +53,194 @@ class Run:
     options: TrainOptions
     device: torch.device
     net: FaceNet
-    optimizer: torch.optim.Optimizer
-    feed: Feed
+    make_feed: MakeFeed
+    execution: Execution
+    world: World = ALONE
+    progress: Progress = SILENT
     iteration: int = 0
     seconds: float = 0.0
-    waited: float = 0.0
+    rate: float = 1.0
+    rollbacks: int = 0
+    accumulate: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def resume(self, checkpoint: Checkpoint, progress: Progress) -> None:
-        """Go on from a checkpoint; options that have changed since are noted. Raises CheckpointError."""
-        state = checkpoint.state
+    def __post_init__(self) -> None:
+        self.net.to(self.device).train()
+        self.critics = nn.ModuleDict()
+        self.phases: tuple[Phase, ...] = ()
+        self.optimizers: dict[str, Optimizer] = {}
+        self.average: Average | None = None
+        self.feed: Feed | None = None
+        self.accumulate = max(self.accumulate, self.options.accumulate)
+        self._waited = 0.0
+        if self.options.checkpoint_activations:
+            keep_few_activations(self.net)
+        prepare(self.net.children(), self.execution)
+
+    def configure(
+        self,
+        saved: Contents | None = None,
+        numbers: Mapping[str, Any] | None = None,
+        feed: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take up the options that hold at this iteration.
+
+        Critics, moments and random numbers go on from what was ``saved``, or from this run's own.
+        """
+        saved, numbers = (self.contents(), self.numbers()) if saved is None else (saved, numbers or {})
+        feed = self.feed.state() if feed is None and self.feed is not None else feed
+        now, net_now = options_at(self.iteration, self.options, self.net_options)
+        if now.pretrain:
+            now, net_now = pretraining_options(now), self.architecture.pretraining(net_now)
+        self.critics = self._critics(net_now, saved.critics)
+        phases = self.architecture.phases(self.net, self.critics, net_now, random_warp=now.random_warp)
+        frozen = frozen_names(self.net, now.freeze)
+        self.phases = tuple(
+            replace(phase, weights={name: weight for name, weight in phase.weights.items() if name not in frozen})
+            for phase in phases
+        )
+        self.optimizers = {
+            phase.name: self._optimizer(phase, now, saved.optimizer, numbers.get(phase.name, {}))
+            for phase in self.phases
+        }
+        self.average = Average(self.net, now.ema) if now.ema else None
+        if self.average is not None and saved.average:
+            self.average.restore(saved.average, numbers.get(AVERAGE, {}).get("updates"))
+        self._waited += self.feed.waited if self.feed is not None else 0.0
+        self.feed = self.make_feed(now, net_now)
+        if feed is not None:
+            self.feed.restore(feed)
+        self.now, self.net_now = now, net_now
+
+    def _critics(self, net_now: Options, saved: Mapping[str, Tensor]) -> nn.ModuleDict:
+        critics = self.architecture.critics(net_now, self.net).to(self.device).train()
+        for name, critic in critics.items():
+            prefix = f"{name}."
+            weights = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+            fresh = critic.state_dict()
+            if {key: value.shape for key, value in weights.items()} == {k: v.shape for k, v in fresh.items()}:
+                critic.load_state_dict(weights)
+            elif weights:
+                self.progress.note(f"the {name} critic has another size now and begins anew")
+        prepare(critics.values(), self.execution)
+        return critics
+
+    def _optimizer(
+        self, phase: Phase, now: TrainOptions, saved: Mapping[str, Tensor], numbers: Mapping[str, Any]
+    ) -> Optimizer:
+        optimizer = Optimizer(phase.weights, phase.rule, mode=now.optimizer_mode, seed=now.seed)
+        prefix = f"{phase.name}/"
+        moments = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+        if moments or numbers:
+            optimizer.restore(moments, dict(numbers))
+        return optimizer
+
+    def step(self) -> Tensor:
+        """One iteration; the losses ``(2,)`` of src and dst, on the device: reading them waits for it.
+
+        Raises RecasterError when memory is out.
+        """
+        assert self.feed is not None
+        part = self.part_done
+        batch = self.feed.next(self.iteration)
+        shown: dict[str, Tensor] = {}
+        for phase in self.phases:
+            for losses, share in self._gradients(phase, batch, part or 0.0):
+                for name in ("src", "dst"):
+                    value = getattr(losses, name)
+                    if value is not None:
+                        shown[name] = shown.get(name, 0.0) + share * value.detach()
+            self.world.average_gradients(phase.weights.values())
+            self.optimizers[phase.name].step(self.learning_rate(phase))
+        if self.average is not None:
+            self.average.update()
+        self.iteration += 1
+        return self.world.mean(torch.stack([shown["src"], shown["dst"]]))
+
+    def learning_rate(self, phase: Phase) -> float:
+        """What a phase's weights are moved by at this iteration."""
+        base = self.now.learning_rate or phase.rule.learning_rate
+        return base * self.rate * phase.rule.factor(self.iteration, self.part_done)
+
+    def _gradients(self, phase: Phase, batch: Batch, part_done: float) -> list[tuple[Losses, float]]:
+        """Gradients of one phase, in as many parts as fit into memory; each part's losses and share of the batch."""
+        learn_only((self.net, self.critics), phase.weights.values())
+        while True:
+            self.optimizers[phase.name].zero_grad()
+            try:
+                done = []
+                for part, share in parts_of(batch, self.accumulate):
+                    with autocast(self.device, self.execution):
+                        losses = phase.losses(part, part_done)
+                    (losses.total * share).backward()  # type: ignore[no-untyped-call]
+                    done.append((losses, share))
+                return done
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._smaller_parts(len(batch.target_src), error)
+
+    def _smaller_parts(self, batch_size: int, error: Exception) -> None:
+        if not self.options.auto_batch or self.accumulate >= batch_size or self.world.size > 1:
+            raise out_of_memory(self.architecture, self.net_now, self.now, self.device, batch_size) from error
+        self.accumulate = min(2 * self.accumulate, batch_size)
+        self.history.append({"iteration": self.iteration, "accumulate": self.accumulate})
+        self.progress.note(
+            f"memory is out with {batch_size} faces at once: going on with each batch in {self.accumulate} parts"
+        )
+
+    @property
+    def part_done(self) -> float | None:
+        """How much of the training is done, 0..1, by the nearer of its limits; None where it has none."""
+        options = self.options
+        by_iterations = self.iteration / options.iterations if options.iterations else 0.0
+        by_time = self.seconds / (60 * options.minutes) if options.minutes else 0.0
+        return min(max(by_iterations, by_time), 1.0) if options.iterations or options.minutes else None
+
+    @property
+    def waited(self) -> float:
+        """Seconds of this session in which the steps waited for samples."""
+        return self._waited + (self.feed.waited if self.feed is not None else 0.0)
+
+    def gradient_norm(self) -> float:
+        """Global norm of the gradients of the last step's first phase."""
+        return float(self.optimizers[self.phases[0].name].gradient_norm())
+
+    def contents(self) -> Contents:
+        """All tensors to save; they are this run's own, not copies."""
+        return Contents(
+            weights=self.net.state_dict(),
+            critics=self.critics.state_dict(),
+            average=self.average.state() if self.average is not None else {},
+            optimizer={
+                f"{name}/{key}": value
+                for name, optimizer in self.optimizers.items()
+                for key, value in optimizer.state()[0].items()
+            },
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """The values of optimizers, by phase, and of the average that are no tensors."""
+        numbers: dict[str, Any] = {name: optimizer.state()[1] for name, optimizer in self.optimizers.items()}
+        return numbers if self.average is None else {**numbers, AVERAGE: {"updates": self.average.updates}}
+
+    def restore(self, checkpoint: Checkpoint, *, rate: float | None = None) -> None:
+        """Be where the checkpoint was, to the last random number. Raises CheckpointError."""
+        state, contents = checkpoint.state, checkpoint.contents(self.progress)
         checkpoint.load_weights(self.net)
-        checkpoint.load_optimizer(self.optimizer)
-        self.feed.restore(state.random["feed"])
-        torch.set_rng_state(load_bytes(state.random["torch"]))
+        if "torch" in state.random:
+            torch.set_rng_state(load_bytes(state.random["torch"]))
         if self.device.type == "cuda" and "cuda" in state.random:
             torch.cuda.set_rng_state(load_bytes(state.random["cuda"]), self.device)
+        if not self.world.leads:
+            torch.manual_seed(self.options.seed + state.iteration + self.world.rank)
         self.iteration, self.seconds, self.history = state.iteration, state.seconds, list(state.history)
+        self.accumulate = max(self.accumulate, *(entry.get("accumulate", 1) for entry in [{}, *self.history]))
+        self.rate, self.rollbacks = state.rate if rate is None else rate, max(state.rollbacks, self.rollbacks)
+        self.configure(contents, state.numbers, state.random.get("feed"))
+
+    def note_changes(self, state: State) -> None:
+        """Write into the history, and say, which options have changed since ``state`` was saved."""
         changed = {
             **changes(state.train_options, self.options.to_mapping()),
             **changes(state.net_options, self.net_options.to_mapping()),
@@ -60,41 +248,22 @@ class Run:
         if changed:
             self.history.append({"iteration": self.iteration, "changed": changed})
             text = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changed.items())
-            progress.note(f"options changed at iteration {self.iteration}: {text}")
+            self.progress.note(f"options changed at iteration {self.iteration}: {text}")
 
-    def step(self) -> LossLine:
-        """One iteration. Raises RecasterError when a loss is no number any more."""
-        began = time.perf_counter()
-        part = self.progress
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.architecture.learning_rate(self.net_options, part)
-        batch = self.feed.next()
-        self.waited += time.perf_counter() - began
-        losses = self.architecture.losses(self.net, batch, self.net_options, part or 0.0)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.iteration += 1
-        total, src, dst = torch.stack([losses.total.detach(), losses.src.detach(), losses.dst.detach()]).tolist()
-        if not math.isfinite(total + src + dst):
-            raise self._broken(f"the loss became {total} at iteration {self.iteration}")
-        took = time.perf_counter() - began
-        self.seconds += took
-        return LossLine(self.iteration, src, dst, took)
-
-    @property
-    def progress(self) -> float | None:
-        """How much of the training is done, 0..1, by the nearer of its limits; None where it has none."""
-        options = self.options
-        by_iterations = self.iteration / options.iterations if options.iterations else 0.0
-        by_time = self.seconds / (60 * options.minutes) if options.minutes else 0.0
-        return min(max(by_iterations, by_time), 1.0) if options.iterations or options.minutes else None
+    def is_sound(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return all(bool(weight.isfinite().all()) for weight in self.net.parameters())
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint of this moment. Raises StorageError; RecasterError when a weight is no number any more."""
-        if not all(bool(weight.isfinite().all()) for weight in self.net.parameters()):
-            raise self._broken(f"a weight is not a finite number at iteration {self.iteration}")
-        random = {"feed": self.feed.state(), "torch": dump_bytes(torch.get_rng_state())}
+        assert self.feed is not None
+        if not self.is_sound():
+            raise RecasterError(
+                f"a weight is not a finite number at iteration {self.iteration}",
+                where=f"model {self.architecture.name}",
+                mend="The last save is kept: run again to go on from it.",
+            )
+        random: dict[str, Any] = {"feed": self.feed.state(), "torch": dump_bytes(torch.get_rng_state())}
         if self.device.type == "cuda":
             random["cuda"] = dump_bytes(torch.cuda.get_rng_state(self.device))
         state = State(
@@ -105,39 +274,27 @@ class Run:
             train_options=self.options.to_mapping(),
             random=random,
             history=self.history,
+            numbers=self.numbers(),
+            rate=self.rate,
+            rollbacks=self.rollbacks,
+            execution=self.execution.to_mapping(),
+            pretrained=bool(self.now.pretrain),
+            batch_size=self.feed.batch_size,
         )
-        return save(folder, state, self.net, self.optimizer)
-
-    def _broken(self, what: str) -> RecasterError:
-        return RecasterError(
-            what,
-            where=f"model {self.architecture.name}",
-            mend="The last save is kept: run again to go on from it, with a larger batch_size if it happens again.",
-        )
+        return save(folder, state, self.contents())
 
 
-def open_run(
-    architecture: Architecture,
-    net_options: Options,
-    options: TrainOptions,
-    device: torch.device,
-    feed: Feed,
-    net: FaceNet,
-) -> Run:
-    """A run at iteration 0 of ``net``, a network with fresh weights."""
-    net.to(device).train()
-    return Run(architecture, net_options, options, device, net, architecture.optimizer(net, net_options), feed)
-
-
-def check_architecture(checkpoint: Checkpoint, architecture: Architecture) -> None:
-    """Raise CheckpointError when a checkpoint is of another architecture."""
-    found = checkpoint.state.architecture
-    if found != architecture.name:
-        raise CheckpointError(
-            f"the saved model is a {found}, not a {architecture.name}",
-            where=checkpoint.path,
-            mend="Train under another name, or choose that model.",
-        )
+def parts_of(batch: Batch, count: int) -> Iterator[tuple[Batch, float]]:
+    """The batch in ``count`` parts of nearly equal size, each with its share of the whole."""
+    size = len(batch.target_src)
+    if count == 1:
+        yield batch, 1.0
+        return
+    columns = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    for rows in torch.arange(size).tensor_split(min(count, size)):
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        part = {name: None if value is None else value[first:last] for name, value in columns.items()}
+        yield Batch(**part), len(rows) / size
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,21 +143,30 @@ def _shape(face: Face) -> NDArray[np.float64]:
     return apply_matrix(fit_similarity(points[FIT_POINTS], MEAN_FACE[FIT_POINTS - 17]), points)
 
 
-class Deck:
-    """Rows of a set in random order without end: each face once an epoch, or in the share of epochs its weight says.
+Arrangement = Callable[[Tensor, Generator], Tensor]
+"""Puts an epoch's faces in order: from rows ``(M,)`` in random order to cards ``(K,)``, some perhaps dealt repeatedly.
 
-    Two decks of equal weights and state deal the same rows, on every machine.
+Of a set of N faces, card ``n`` is face ``n``, and card ``N + n`` the same one mirrored.
+"""
+
+
+class Deck:
+    """Faces of a set in random order without end: each once an epoch, or in the share of epochs its weight says.
+
+    An ``arrangement`` deals an epoch's faces by another rule than once each. Two decks of equal weights, arrangement
+    and state deal the same, on every machine.
     """
 
-    def __init__(self, weights: Tensor, seed: int) -> None:
+    def __init__(self, weights: Tensor, seed: int, arrangement: Arrangement | None = None) -> None:
         if not bool((weights > 0).any()):
             raise ValueError("a deck needs a face of positive weight")
         self._weights = weights / weights.max()
+        self._arrangement = arrangement
         self._generator = Generator().manual_seed(seed)
         self._shuffle()
 
     def deal(self, count: int) -> Tensor:
-        """The next ``count`` rows, ``(count,)`` int64."""
+        """The next ``count`` cards, ``(count,)`` int64; without an arrangement they are rows."""
         dealt: list[Tensor] = []
         missing = count
         while missing > 0:
@@ -183,7 +192,8 @@ class Deck:
         self._epoch = self._generator.get_state()
         order = torch.randperm(len(self._weights), generator=self._generator)
         taking_part = torch.rand(len(order), generator=self._generator) < self._weights[order]
-        self._order = order[taking_part]
+        rows = order[taking_part]
+        self._order = rows if self._arrangement is None else self._arrangement(rows, self._generator)
         self._position = 0
 
 

@@ -1,0 +1,255 @@
+"""How long steps of training take on a CPU, beside the plain way, and what the optimizers take of that.
+
+    python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads N] [--save]
+
+Both ways train the same network with the same losses. Ours deals batches from the decoded cache, in the memory format
+that measures faster, and moves the weights by the model's own rule. The plain way is the classic loop: two worker
+processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam as it is, not fused. The
+two take turns of some steps each; the workers rest while it is ours. Ratios are medians over pairs of turns. ``--save``
+writes bench/results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from samples import RESULTS, cached_faces, make_files, plain_sample
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from recaster.nets.architecture import Architecture, Batch, Phase, Rule, find_architecture
+from recaster.nets.autoencoder import parameter_count
+from recaster.options import Options
+from recaster.train.execution import learn_only, pick_execution, prepare
+from recaster.train.feed import Feed
+from recaster.train.optimizers import Optimizer
+from recaster.train.options import TrainOptions
+from recaster.train.samples import FaceSamples
+
+CPU = torch.device("cpu")
+TRAINING = TrainOptions(device="cpu", color_transfer="none")
+"""The plain way does not match colors either."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, faces of each person in a batch, and steps in one turn."""
+
+    architecture: str
+    batch: int
+    steps: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "mini": Case("mini", 4, 5),
+    "h64": Case("h64", 4, 2),
+    "sae": Case("sae", 2, 2, {"architecture": "df", "resolution": 128}),
+    "saehd": Case("saehd", 1, 2, {"architecture": "df", "resolution": 128}),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seconds", type=float, default=40, help="for each model; two pairs of turns at the least")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each way's network")
+    parser.add_argument("--save", action="store_true", help="write bench/results/training.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
+    machine = f"{platform.machine()} {platform.system()}"
+    report: dict[str, Any] = {"machine": machine, "threads": arguments.threads, "steps": {}}
+    print(f"{'s a step':<10}{'M weights':>11}{'batch':>7}{'recaster':>10}{'plain':>9}{'ratio':>7}  waiting for samples")
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_files(Path(folder))
+        for name in arguments.models:
+            report["steps"][name] = row = time_steps(CASES[name], files, arguments.seconds)
+            print(f"{name:<10}{row['parameters'] / 1e6:>11.1f}{row['batch']:>7}", end="")
+            print(f"{row['recaster']:>10.3f}{row['plain']:>9.3f}{row['ratio']:>7.2f}", end="")
+            print(f"  {row['waiting']['recaster']:.1%}, plain {row['waiting']['plain']:.1%}", flush=True)
+    report["optimizers"] = time_optimizers()
+    if arguments.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "training.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    return 0
+
+
+def time_steps(case: Case, files: list[Path], seconds: float) -> dict[str, Any]:
+    """Both ways in turns until ``seconds`` are spent."""
+    architecture = find_architecture(case.architecture)
+    options = architecture.options(**case.options)
+    ways = {"recaster": Ours(architecture, options, case), "plain": Plain(architecture, options, case, files)}
+    for way in ways.values():
+        way.turn()
+        way.waited = 0.0
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    began = time.perf_counter()
+    while len(times["plain"]) < 2 or time.perf_counter() - began < seconds:
+        for name, way in ways.items():
+            times[name].append(timed(way.turn))
+    return {
+        "parameters": parameter_count(ways["plain"].net),
+        "batch": case.batch,
+        "turns": len(times["plain"]),
+        "execution": ways["recaster"].execution.line(),
+        **{name: statistics.median(values) / case.steps for name, values in times.items()},
+        "ratio": statistics.median(b / a for a, b in zip(*times.values(), strict=True)),
+        "waiting": {name: way.waited / sum(times[name]) for name, way in ways.items()},
+    }
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+class Ours:
+    """Training as the product does it."""
+
+    def __init__(self, architecture: Architecture, options: Options, case: Case) -> None:
+        self.net, self.critics, self.phases = build(architecture, options)
+        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch, seconds=15)
+        prepare(self.net.children(), self.execution)
+        samples = face_samples(self.net.resolution)
+        self.feed = Feed(samples, samples, TRAINING, architecture.needs(options), case.batch, CPU)
+        self.optimizers = [Optimizer(phase.weights, phase.rule) for phase in self.phases]
+        self.steps = case.steps
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which steps waited for samples."""
+        return self.feed.waited
+
+    @waited.setter
+    def waited(self, seconds: float) -> None:
+        self.feed.waited = seconds
+
+    def turn(self) -> None:
+        """Some steps."""
+        for step in range(self.steps):
+            batch = self.feed.next(step)
+            for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
+                learn_only((self.net, self.critics), phase.weights.values())
+                optimizer.zero_grad()
+                phase.losses(batch, 0.0).total.backward()
+                optimizer.step(phase.rule.learning_rate)
+
+
+class Plain:
+    """The classic loop."""
+
+    def __init__(self, architecture: Architecture, options: Options, case: Case, files: list[Path]) -> None:
+        self.net, _, self.phases = build(architecture, options)
+        self.loader = DataLoader(
+            PlainFaces(files, self.net.resolution, case.batch * case.steps),
+            case.batch,
+            num_workers=2,
+            persistent_workers=True,
+            multiprocessing_context="spawn",
+            worker_init_fn=one_thread,
+        )
+        self.optimizers = [
+            torch.optim.Adam(phase.weights.values(), phase.rule.learning_rate, foreach=False) for phase in self.phases
+        ]
+        self.waited = 0.0
+
+    def turn(self) -> None:
+        """Some steps."""
+        began = time.perf_counter()
+        for streams in self.loader:
+            self.waited += time.perf_counter() - began
+            batch = Batch(*streams)
+            for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
+                optimizer.zero_grad()
+                phase.losses(batch, 0.0).total.backward()
+                optimizer.step()
+            began = time.perf_counter()
+
+
+class PlainFaces(Dataset[list[Tensor]]):
+    """One sample of each person at a time: warped picture, target and mask, made when they are asked for."""
+
+    def __init__(self, files: list[Path], resolution: int, length: int) -> None:
+        self.files, self.resolution, self.length = files, resolution, length
+        self.generator = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        if not index < self.length:
+            raise IndexError
+        paths = [self.files[row] for row in self.generator.integers(0, len(self.files), 2)]
+        pictures = [picture for path in paths for picture in plain_sample(path, self.resolution, self.generator)[:3]]
+        return [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
+
+
+def one_thread(worker: int) -> None:
+    """Two busy workers are enough."""
+    cv2.setNumThreads(1)
+
+
+def build(architecture: Architecture, options: Options) -> tuple[Any, nn.ModuleDict, list[Phase]]:
+    """The network, its critics and the phases of a step."""
+    torch.manual_seed(0)
+    net = architecture.build(options).train()
+    critics = architecture.critics(options, net)
+    return net, critics, list(architecture.phases(net, critics, options, random_warp=True))
+
+
+def face_samples(resolution: int) -> FaceSamples:
+    """The decoded cache as a faceset."""
+    pictures = cached_faces(resolution)
+    ones = np.ones(len(pictures), np.float32)
+    return FaceSamples(pictures, torch.ones(len(pictures)), 0 * ones, ones, resolution, CPU)
+
+
+def time_optimizers(rounds: int = 7) -> dict[str, float]:
+    """Milliseconds of one step over all weights of SAEHD, in turns."""
+    net, _, _ = build(find_architecture("saehd"), find_architecture("saehd").options(architecture="df"))
+    weights = dict(net.named_parameters())
+    for weight in weights.values():
+        weight.grad = torch.randn_like(weight)
+    belief = Rule("adabelief", betas=(0.9, 0.999), eps=1e-6)
+    loop, fused = (torch.optim.Adam(weights.values(), 1e-9, foreach=False, fused=fused) for fused in (False, True))
+    ours = {
+        "adam": Rule("adam"),
+        "adabelief": belief,
+        "rmsprop": Rule("rmsprop", betas=(0.0, 0.9), eps=1e-6),
+        "adabelief, clipped": replace(belief, clip=1.0),
+        "adabelief, learning-rate dropout": replace(belief, keep=0.3),
+    }
+    steps: dict[str, Callable[[], object]] = {"torch's Adam": loop.step, "torch's Adam, fused": fused.step}
+    for name, rule in ours.items():
+        steps[name] = partial(Optimizer(weights, rule).step, 1e-9)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            times[name].append(timed(step))
+    print(f"\noptimizers, ms a step over {parameter_count(net) / 1e6:.1f} M weights")
+    medians = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}
+    for name, value in medians.items():
+        print(f"{name:<36}{value:>8.1f}")
+    return medians
+
+
+if __name__ == "__main__":
+    sys.exit(main())

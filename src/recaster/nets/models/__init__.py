@@ -1,0 +1,1 @@
+"""One module a model: its options, its network, and how it learns."""
