@@ -1,19 +1,19 @@
-"""How long steps of training take on a CPU, beside the plain way, and what the optimizers take of that.
+"""What steps of training cost on a CPU, beside the plain way, and what the optimizers take of that.
 
-    python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads N] [--save]
+    python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads 1] [--save]
 
 Both ways train the same network with the same losses. Ours deals batches from the decoded cache, in the memory format
 that measures faster, and moves the weights by the model's own rule. The plain way is the classic loop: two worker
 processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam as it is, not fused. The
-two take turns of some steps each; the workers rest while it is ours. Ratios are medians over pairs of turns. ``--save``
-writes bench/results/training.json.
+two take turns of some steps each; the workers rest while it is ours. Ratios are medians over pairs of turns: of CPU
+time, that of the workers included, which a busy machine changes little, and of elapsed time. ``--save`` writes
+bench/results/training.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -68,21 +68,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--seconds", type=float, default=40, help="for each model; two pairs of turns at the least")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each way's network")
+    parser.add_argument("--threads", type=int, default=1, help="of the network; waiting ones count as CPU time")
     parser.add_argument("--save", action="store_true", help="write bench/results/training.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     machine = f"{platform.machine()} {platform.system()}"
     report: dict[str, Any] = {"machine": machine, "threads": arguments.threads, "steps": {}}
-    print(f"{'s a step':<10}{'M weights':>11}{'batch':>7}{'recaster':>10}{'plain':>9}{'ratio':>7}  waiting for samples")
+    print("CPU s a step  M weights  batch  recaster   plain  ratio  elapsed  waiting for samples")
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
         for name in arguments.models:
             report["steps"][name] = row = time_steps(CASES[name], files, arguments.seconds)
-            print(f"{name:<10}{row['parameters'] / 1e6:>11.1f}{row['batch']:>7}", end="")
-            print(f"{row['recaster']:>10.3f}{row['plain']:>9.3f}{row['ratio']:>7.2f}", end="")
-            print(f"  {row['waiting']['recaster']:.1%}, plain {row['waiting']['plain']:.1%}", flush=True)
+            cpu, waiting = row["cpu_seconds"], row["waiting"]
+            print(f"{name:<13}{row['parameters'] / 1e6:>9.1f}{row['batch']:>7}{cpu['recaster']:>10.3f}", end="")
+            print(f"{cpu['plain']:>8.3f}{row['ratio']:>7.2f}{row['elapsed_ratio']:>9.2f}", end="")
+            print(f"  {waiting['recaster']:.1%}, plain {waiting['plain']:.1%}", flush=True)
     report["optimizers"] = time_optimizers()
     if arguments.save:
         RESULTS.mkdir(exist_ok=True)
@@ -98,27 +99,30 @@ def time_steps(case: Case, files: list[Path], seconds: float) -> dict[str, Any]:
     for way in ways.values():
         way.turn()
         way.waited = 0.0
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    elapsed: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
     began = time.perf_counter()
-    while len(times["plain"]) < 2 or time.perf_counter() - began < seconds:
+    while len(elapsed["plain"]) < 2 or time.perf_counter() - began < seconds:
         for name, way in ways.items():
-            times[name].append(timed(way.turn))
+            clocks = time.perf_counter(), time.process_time()
+            elsewhere = way.turn()
+            elapsed[name].append(time.perf_counter() - clocks[0])
+            cpu[name].append(time.process_time() - clocks[1] + elsewhere)
     return {
         "parameters": parameter_count(ways["plain"].net),
         "batch": case.batch,
-        "turns": len(times["plain"]),
+        "turns": len(elapsed["plain"]),
         "execution": ways["recaster"].execution.line(),
-        **{name: statistics.median(values) / case.steps for name, values in times.items()},
-        "ratio": statistics.median(b / a for a, b in zip(*times.values(), strict=True)),
-        "waiting": {name: way.waited / sum(times[name]) for name, way in ways.items()},
+        "cpu_seconds": {name: statistics.median(values) / case.steps for name, values in cpu.items()},
+        "ratio": paired(cpu),
+        "elapsed_ratio": paired(elapsed),
+        "waiting": {name: way.waited / sum(elapsed[name]) for name, way in ways.items()},
     }
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+def paired(times: dict[str, list[float]]) -> float:
+    """How many times as long the plain way takes."""
+    return statistics.median(b / a for a, b in zip(times["recaster"], times["plain"], strict=True))
 
 
 class Ours:
@@ -126,7 +130,7 @@ class Ours:
 
     def __init__(self, architecture: Architecture, options: Options, case: Case) -> None:
         self.net, self.critics, self.phases = build(architecture, options)
-        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch, seconds=15)
+        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch, seconds=60)
         prepare(self.net.children(), self.execution)
         samples = face_samples(self.net.resolution)
         self.feed = Feed(samples, samples, TRAINING, architecture.needs(options), case.batch, CPU)
@@ -142,8 +146,8 @@ class Ours:
     def waited(self, seconds: float) -> None:
         self.feed.waited = seconds
 
-    def turn(self) -> None:
-        """Some steps."""
+    def turn(self) -> float:
+        """Some steps; CPU seconds of other processes."""
         for step in range(self.steps):
             batch = self.feed.next(step)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
@@ -151,6 +155,7 @@ class Ours:
                 optimizer.zero_grad()
                 phase.losses(batch, 0.0).total.backward()
                 optimizer.step(phase.rule.learning_rate)
+        return 0.0
 
 
 class Plain:
@@ -171,10 +176,12 @@ class Plain:
         ]
         self.waited = 0.0
 
-    def turn(self) -> None:
-        """Some steps."""
+    def turn(self) -> float:
+        """Some steps; CPU seconds of other processes."""
+        elsewhere = 0.0
         began = time.perf_counter()
-        for streams in self.loader:
+        for *streams, seconds in self.loader:
+            elsewhere += float(seconds.sum())
             self.waited += time.perf_counter() - began
             batch = Batch(*streams)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
@@ -182,10 +189,11 @@ class Plain:
                 phase.losses(batch, 0.0).total.backward()
                 optimizer.step()
             began = time.perf_counter()
+        return elsewhere
 
 
 class PlainFaces(Dataset[list[Tensor]]):
-    """One sample of each person at a time: warped picture, target and mask, made when they are asked for."""
+    """One sample of each person at a time: warped picture, target and mask, and the CPU seconds that they took."""
 
     def __init__(self, files: list[Path], resolution: int, length: int) -> None:
         self.files, self.resolution, self.length = files, resolution, length
@@ -197,9 +205,11 @@ class PlainFaces(Dataset[list[Tensor]]):
     def __getitem__(self, index: int) -> list[Tensor]:
         if not index < self.length:
             raise IndexError
+        began = time.process_time()
         paths = [self.files[row] for row in self.generator.integers(0, len(self.files), 2)]
         pictures = [picture for path in paths for picture in plain_sample(path, self.resolution, self.generator)[:3]]
-        return [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
+        tensors = [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
+        return [*tensors, torch.tensor(time.process_time() - began)]
 
 
 def one_thread(worker: int) -> None:
@@ -223,7 +233,7 @@ def face_samples(resolution: int) -> FaceSamples:
 
 
 def time_optimizers(rounds: int = 7) -> dict[str, float]:
-    """Milliseconds of one step over all weights of SAEHD, in turns."""
+    """CPU milliseconds of one step over all weights of SAEHD, in turns."""
     net, _, _ = build(find_architecture("saehd"), find_architecture("saehd").options(architecture="df"))
     weights = dict(net.named_parameters())
     for weight in weights.values():
@@ -243,8 +253,10 @@ def time_optimizers(rounds: int = 7) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):
         for name, step in steps.items():
-            times[name].append(timed(step))
-    print(f"\noptimizers, ms a step over {parameter_count(net) / 1e6:.1f} M weights")
+            began = time.process_time()
+            step()
+            times[name].append(time.process_time() - began)
+    print(f"\noptimizers, CPU ms a step over {parameter_count(net) / 1e6:.1f} M weights")
     medians = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}
     for name, value in medians.items():
         print(f"{name:<36}{value:>8.1f}")

@@ -38,6 +38,10 @@ def storage_errors(path: Path) -> Iterator[None]:
                 where=path,
                 mend="Choose a folder that you may write to, or change its rights.",
             ) from error
+        if error.errno in {errno.EIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT}:
+            raise StorageError(
+                f"the disk fails ({error.strerror})", where=path, mend="Check the disk or the connection to it."
+            ) from error
         raise
 
 

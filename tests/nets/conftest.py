@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from recaster.geometry.landmarks import hull_mask
 from recaster.geometry.similarity import apply_matrix
 from recaster.geometry.warp import warp_crop
 from recaster.media.reader import FrameReader
-from recaster.nets.architecture import Batch
+from recaster.nets.architecture import Architecture, Batch
+from recaster.nets.autoencoder import FaceNet
 from recaster.perception.detect.base import make_detector
 from recaster.perception.landmarks.base import make_landmarker
 from recaster.types import Framing, Landmarks, Picture
@@ -37,9 +39,47 @@ def make_batch() -> Callable[..., Batch]:
         generator = torch.Generator().manual_seed(3)
         src, dst = (smooth(generator, count, 3, resolution) for _ in range(2))
         mask_src, mask_dst = ((smooth(generator, count, 1, resolution) > 0.4).float() for _ in range(2))
-        return Batch(src, src, mask_src, dst, dst, mask_dst)
+        features_src, features_dst = (smooth(generator, count, 1, resolution) * mask for mask in (mask_src, mask_dst))
+        return Batch(src, src, mask_src, dst, dst, mask_dst, features_src, features_dst)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train_on() -> Callable[..., list[float]]:
+    """train_on(architecture, net, options, batch, iterations, rate=None, until=None): the sum of the losses of all
+    phases in each iteration. Plain Adam, at each phase's own rate unless another is given; stops early where
+    ``until(net, totals)`` says so.
+    """
+
+    def train(
+        architecture: Architecture,
+        net: FaceNet,
+        options: Any,
+        batch: Batch,
+        iterations: int,
+        rate: float | None = None,
+        until: Callable[[FaceNet, list[float]], bool] | None = None,
+    ) -> list[float]:
+        critics = architecture.critics(options, net)
+        phases = architecture.phases(net, critics, options, random_warp=True)
+        adams = [
+            torch.optim.Adam(phase.weights.values(), rate or phase.rule.learning_rate, (0.5, 0.999), fused=True)
+            for phase in phases
+        ]
+        totals: list[float] = []
+        while len(totals) < iterations and not (until and totals and until(net, totals)):
+            totals.append(0.0)
+            for phase, adam in zip(phases, adams, strict=True):
+                net.zero_grad()
+                critics.zero_grad()
+                losses = phase.losses(batch, 0.0)
+                losses.total.backward()  # type: ignore[no-untyped-call]
+                adam.step()
+                totals[-1] += losses.total.item()
+        return totals
+
+    return train
 
 
 @pytest.fixture(scope="session")

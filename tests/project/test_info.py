@@ -24,7 +24,7 @@ def test_a_workspace(finished_film: Path) -> None:
     assert found["dst"]["likeness"] == "stated (written release)"
     assert list(found["models"]) == ["mini"]
     assert found["models"]["mini"]["newest"]["iteration"] == 6
-    assert found["options"]["train"]["iterations"] == 6
+    assert found["options"]["train"]["mini"]["iterations"] == 6
     assert found["result"] == finished_film / "result.mp4"
 
 

@@ -10,14 +10,12 @@ import pytest
 from recaster.train.allocator import keep_freed_memory
 
 FAULTS = """
-import resource, sys
-import torch
+import resource
+import numpy as np
 from recaster.train.allocator import keep_freed_memory
-torch.set_num_threads(1)
-if sys.argv[1] == "keep":
-    keep_freed_memory()
+assert keep_freed_memory()
 def work():
-    parts = [torch.ones(1 << 19) for _ in range(8)]
+    parts = [np.ones(1 << 19) for _ in range(6)]
     return sum(float(part[0]) for part in parts)
 for _ in range(3):
     work()
@@ -30,11 +28,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back at once")
 def test_freed_memory_is_used_again() -> None:
-    def faults(how: str) -> int:
-        run = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
-        return int(run.stdout)
-
-    assert faults("keep") < 0.1 * faults("leave")
+    run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 600, "fetched anew it would be 6144 pages a round"
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

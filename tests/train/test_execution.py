@@ -244,3 +244,14 @@ def test_memory_that_is_out_leaves_the_first_way(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.Trial, "__call__", trial)
     net = MINI.build(MINI.options())
     assert pick_execution(MINI, MINI.options(), TrainOptions(), net, CPU, 4) == candidates(CPU, TrainOptions())[0]
+
+
+def test_compiling_is_not_tried_without_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = MINI.build(MINI.options())
+    compiled = Execution("fp32", "channels_last", "default")
+    monkeypatch.setattr(module, "candidates", lambda device, options: [LAST, compiled, SAFE])
+    tried = ticking(monkeypatch, lambda way: 0.01)
+    pick_execution(MINI, MINI.options(), TrainOptions(), net, CPU, 4, seconds=30.0)
+    assert {way for way, _ in tried} == {LAST, SAFE}
+    pick_execution(MINI, MINI.options(), TrainOptions(), net, CPU, 4, seconds=90.0)
+    assert {way for way, _ in tried} == {LAST, SAFE, compiled}

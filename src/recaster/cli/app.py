@@ -10,7 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ INTERRUPTED = 130
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code: 0 done, 2 a mistake in the call, 1 a failed step, 130 interrupted."""
     words = list(sys.argv[1:] if tokens is None else tokens)
-    with _termination_like_interrupt():
+    with _one_voice(), _termination_like_interrupt():
         return _run(words)
 
 
@@ -92,6 +93,20 @@ def _app(words: Sequence[str]) -> App:
 
 def _elsewhere() -> None:
     """Stands for a verb that was not called, so that its module need not be imported."""
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of the processes that torchrun has started only the first one speaks and listens."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    keyboard, sys.stdin = sys.stdin, None
+    try:
+        with Path(os.devnull).open("w") as nobody, redirect_stdout(nobody), redirect_stderr(nobody):
+            yield
+    finally:
+        sys.stdin = keyboard
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import zip_longest
 from typing import Annotated, Any, Optional
 
 from cyclopts import Parameter
@@ -33,7 +34,7 @@ def with_net_options(verb: Callable[..., Result], net_type: type[Options] | None
 def flag_value(words: Sequence[str], flag: str) -> str | None:
     """What stands behind ``--flag`` on the command line, the last time that it stands there."""
     found = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word == flag:
             found = following
         elif word.startswith(f"{flag}="):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from recaster.cli.common import Common, Result, choose, plain
-from recaster.cli.console import console_progress, tell_line
+from recaster.cli.console import console_progress
 from recaster.cli.keys import keys
 from recaster.cli.netoptions import with_net_options
 from recaster.cli.train import chosen_options
@@ -53,13 +53,13 @@ def run(
     remembered = choose_run(place, name, model, preset)
     values = choose(common, TrainOptions, training, remembered.options)
     net_values = choose(common, remembered.architecture.options, net, remembered.net_options)
-    controls = Controls()
-    with keys(controls, tell_line):
+    controls, progress = Controls(), console_progress()
+    with keys(controls, progress.note):
         report = steps(
             place,
             model,
             values,
-            console_progress(),
+            progress,
             net_given=net_values,
             name=name,
             preset=preset,

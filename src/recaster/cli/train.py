@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from recaster.cli.common import Common, Result, choose
-from recaster.cli.console import console_progress, tell_line
+from recaster.cli.console import console_progress
 from recaster.cli.keys import HELP, keys
 from recaster.cli.netoptions import flag_value, with_net_options
 from recaster.errors import RecasterError
@@ -55,13 +55,11 @@ def train(
     remembered = choose_run(place, name, model, preset)
     values = choose(common, TrainOptions, options, remembered.options)
     net_values = choose(common, remembered.architecture.options, net, remembered.net_options)
-    controls = Controls()
-    with keys(controls, tell_line) as reading:
+    controls, progress = Controls(), console_progress()
+    with keys(controls, progress.note) as reading:
         if reading:
-            tell_line(HELP)
-        summary = step(
-            place, model, values, net_values, console_progress(), name=name, preset=preset, controls=controls
-        )
+            progress.note(HELP)
+        summary = step(place, model, values, net_values, progress, name=name, preset=preset, controls=controls)
     return Result(summary.figures(), summary.lines())
 
 

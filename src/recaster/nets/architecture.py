@@ -115,8 +115,9 @@ class SampleNeeds:
 
 
 class Architecture(Protocol):
-    """A model that training can build and improve; ``options`` arguments are instances of its ``options`` class, ``net``
-    is what it has built.
+    """A model that training can build and improve.
+
+    Arguments named ``options`` are instances of its ``options`` class, those named ``net`` what it has built.
     """
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,35 @@ from recaster.nets.losses import (
     gaussian_window,
     squared_error,
 )
+
+if TYPE_CHECKING:
+    from recaster.nets.architecture import Batch
+    from recaster.nets.autoencoder import Reconstruction
+
+
+def targets_of(batch: Batch, *, blur_out_mask: bool) -> tuple[Tensor, Tensor]:
+    """What the network must give for source and destination."""
+    if not blur_out_mask:
+        return batch.target_src, batch.target_dst
+    return blur_out(batch.target_src, batch.mask_src), blur_out(batch.target_dst, batch.mask_dst)
+
+
+def face_losses(
+    out: Reconstruction,
+    batch: Batch,
+    targets: tuple[Tensor, Tensor],
+    weights: tuple[Tensor | float, Tensor | float],
+    *,
+    features: bool = False,
+    two_scales: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """:func:`face_loss` of source and destination; with ``features``, eyes and mouth count once more."""
+    assert out.src_mask is not None and out.dst_mask is not None
+    assert not features or (batch.features_src is not None and batch.features_dst is not None)
+    eyes = (batch.features_src, batch.features_dst) if features else (None, None)
+    src = face_loss(out.src_rgb, out.src_mask, targets[0], batch.mask_src, weights[0], eyes[0], two_scales=two_scales)
+    dst = face_loss(out.dst_rgb, out.dst_mask, targets[1], batch.mask_dst, weights[1], eyes[1], two_scales=two_scales)
+    return src, dst
 
 
 @full_precision

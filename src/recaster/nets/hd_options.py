@@ -30,7 +30,7 @@ Even = Annotated[int, AfterValidator(_even)]
 """Odd numbers become the next even one."""
 MaskDims = Annotated[int, _zero_or_from(16), AfterValidator(_even)]
 PatchSize = Annotated[int, _zero_or_from(3)]
-LongName = BeforeValidator(lambda name: SHORT_NAMES.get(name, name))
+LongName = BeforeValidator(lambda name: SHORT_NAMES.get(str(name), str(name)))
 """Framings may be given by their short names too: h, mf, f, wf."""
 LrDropout = Literal["off", "on", "cpu"]
 

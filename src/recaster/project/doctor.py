@@ -90,9 +90,10 @@ def _device(name: str) -> Check:
     device = torch.device(name)
     tried = tuple(_attempt(what, attempt, device) for what, attempt in ATTEMPTS)
     works = all(attempt.works for attempt in tried if attempt.name in NEEDED_OF_DEVICE)
+    said = _attempt("name", _name, device).detail
     memory = f"{free_memory(device) / 1e9:.1f} of {total_memory(device) / 1e9:.1f} GB free"
     mend = f"Update its driver, or install the build of torch {version('torch')} that is made for it."
-    return Check(f"device {name}", works, f"{_name(device)}, {memory}", "" if works else mend, name == "cpu", tried)
+    return Check(f"device {name}", works, f"{said}, {memory}", "" if works else mend, name == "cpu", tried)
 
 
 def _attempt(what: str, attempt: Callable[[torch.device], str], device: torch.device) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -136,8 +136,8 @@ def delete_model(workspace: Workspace, name: str | None = None, *, sure: bool = 
             mend="Say --yes to do it.",
         )
     with model_lock(folder, "deleted"), storage_errors(folder):
+        remove_leftovers(folder.parent)
         doomed = part_path(folder)
-        shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)  # at once, so that no half of it can be taken for a model
         shutil.rmtree(doomed)
     return found
@@ -155,7 +155,7 @@ def make_timelapse(
     from recaster.project.steps import default_identity_folder
     from recaster.provenance.certificate import local_identity
     from recaster.provenance.sign import sign
-    from recaster.train.loop import PREVIEWS
+    from recaster.train.preview import PREVIEWS
 
     folder = _folder(workspace, name)
     place = folder / PREVIEWS
@@ -234,8 +234,7 @@ def _folder(workspace: Workspace, name: str | None) -> Path:
 def _writing(workspace: Workspace, name: str | None, doing: str) -> Iterator[Path]:
     """The folder of a model that no other process changes inside the block."""
     folder = _folder(workspace, name)
-    with ExitStack() as stack:
-        stack.enter_context(model_lock(folder, doing))
+    with model_lock(folder, doing):
         remove_leftovers(folder / FOLDER)
         yield folder
 

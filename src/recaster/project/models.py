@@ -9,7 +9,7 @@ from recaster.nets.architecture import find_architecture
 from recaster.project.workspace import Workspace
 from recaster.train.options import TrainOptions
 
-CPU_MODEL, GPU_MODEL = "mini", "h64"
+CPU_MODEL, GPU_MODEL = "mini", "saehd"
 
 _FORBIDDEN = frozenset('<>:"/\\|?*.')
 """Not in names of folders on some system; a dot parts names of tables in ``recast.toml``."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recaster.errors import UsageError
+from recaster.errors import CheckpointError, UsageError
 from recaster.nets.architecture import Architecture, find_architecture
 from recaster.options import Options, from_mapping
 from recaster.project.models import chosen_model, chosen_name
 from recaster.project.workspace import Workspace
 from recaster.train.options import TrainOptions
 from recaster.train.presets import Preset, find_preset
+
+if TYPE_CHECKING:
+    from recaster.train.checkpoint import State
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def choose_run(
     if ready is not None and model not in {None, ready.model}:
         raise UsageError(f"preset {preset} is made for {ready.model}, not for {model}", mend="Give one of the two.")
     model = ready.model if ready is not None else model
-    name = name or model or chosen_name(workspace)
+    name = chosen_name(workspace, name or model)
     kind = find_architecture(model or saved_architecture(workspace, name) or chosen_model(workspace))
     return ChosenRun(
         name,
@@ -66,10 +69,20 @@ def remember_run(workspace: Workspace, run: ChosenRun) -> None:
 
 def saved_architecture(workspace: Workspace, name: str) -> str | None:
     """What the saved model called ``name`` is; None where none is saved."""
-    from recaster.train.checkpoint import latest
+    state = _saved(workspace, name)
+    return None if state is None else state.architecture
 
-    checkpoint = latest(workspace.model(name))
-    return None if checkpoint is None else checkpoint.state.architecture
+
+def _saved(workspace: Workspace, name: str) -> State | None:
+    from recaster.train.checkpoint import paths_of, read_state
+
+    folder = workspace.model(name)
+    for path in reversed(paths_of(folder) or paths_of(folder / "pretrained")):
+        try:
+            return read_state(path)
+        except CheckpointError:
+            continue  # training says what is wrong with it
+    return None
 
 
 def _training(
@@ -83,14 +96,10 @@ def _training(
 def _network(
     workspace: Workspace, name: str, kind: Architecture, preset: Preset | None, given: Mapping[str, Any]
 ) -> Options:
-    from recaster.train.checkpoint import latest
-
     _, own = _own(workspace, name, kind)
     ready = preset.net if preset is not None else {}
-    checkpoint = latest(workspace.model(name))
-    saved: Mapping[str, Any] = {}
-    if checkpoint is not None and checkpoint.state.architecture == kind.name:
-        saved = checkpoint.state.net_options
+    state = _saved(workspace, name)
+    saved = state.net_options if state is not None and state.architecture == kind.name else {}
     return from_mapping(kind.options, {**saved, **own, **ready, **given})
 
 

@@ -67,10 +67,12 @@ def train(
     where faces have not been extracted.
     """
     from recaster.train.loop import train as run_training
+    from recaster.train.parallel import leading
 
     run = choose_run(workspace, name, model, preset, given, net_given)
     src, dst = (_faces(workspace, side) for side in SIDES)
-    remember_run(workspace, run)
+    if leading():
+        remember_run(workspace, run)
     disclosures(workspace, progress)
     return run_training(
         src,

@@ -104,7 +104,7 @@ def _moves(kinds: Tensor, warp: str, generator: Generator) -> Tensor | None:
         return None
     noise = truncated_normal((len(kinds), 2, max(CELLS) + 1, max(CELLS) + 1), generator)
     if warp == "transposed":
-        total = noise[:, 0] + noise[:, 1].mT
+        total = noise.sum(1)
         noise = torch.stack([total, total.mT], 1)
     else:
         noise = noise * math.sqrt(2)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from recaster.device import computes_bf16, synchronize
 from recaster.nets.architecture import Architecture, Batch
@@ -31,6 +32,8 @@ Compile = Literal["off", "default", "graphs"]
 SECONDS = {"cpu": 30.0, "mps": 30.0}
 """The longest that measuring may take; elsewhere ACCELERATOR_SECONDS, since compilers need a minute."""
 ACCELERATOR_SECONDS = 240.0
+COMPILING = 60.0
+"""Seconds that compiling a network takes; where there is no time for it, it is not tried."""
 SHARE = 0.03
 """And its largest share of a training of known length."""
 HOPELESS = 1.5
@@ -119,7 +122,10 @@ def prepare(modules: Iterable[nn.Module], execution: Execution) -> None:
 
 
 def autocast(device: torch.device, execution: Execution) -> AbstractContextManager[Any]:
-    """Inside the context the network computes in the precision of ``execution``."""
+    """For one pass forward: inside the context the network computes in the precision of ``execution``."""
+    if execution.compile == "graphs":
+        # Graphs keep results in the same place on every pass; what an earlier pass left there is not needed any more.
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
     if execution.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
@@ -185,7 +191,11 @@ def pick_execution(
 
 
 class Trial:
-    """Computes the gradients of all phases on noise, in any way, to see how long that takes. Weights do not move."""
+    """Computes the gradients of all phases on noise, in any way, to see whether that works and how long it takes.
+
+    Gradients are added up and read as a real step does it, since compiled graphs forbid some of that. Weights do not
+    move.
+    """
 
     def __init__(
         self, architecture: Architecture, net_options: Any, options: TrainOptions, net: FaceNet, device: torch.device
@@ -196,20 +206,24 @@ class Trial:
         self.critics = architecture.critics(net_options, net).to(device).train()
         self.phases = architecture.phases(net, self.critics, net_options, random_warp=options.random_warp)
         self.features = architecture.needs(net_options).features
+        self.parts = min(2, options.accumulate)
 
     def __call__(self, way: Execution, count: int) -> float:
-        """Seconds of one step with ``count`` samples of each person."""
+        """Seconds of one step with ``count`` samples of each person at once."""
         batch = noise_batch(count, self.net.resolution, self.device, features=self.features)
         prepare([*self.net.children(), *self.critics.children()], way)
         synchronize(self.device)
         began = time.perf_counter()
         for phase in self.phases:
             learn_only((self.net, self.critics), phase.weights.values())
-            with autocast(self.device, way):
-                losses = phase.losses(batch, 0.0)
-            losses.total.backward()  # type: ignore[no-untyped-call]
             for weight in phase.weights.values():
                 weight.grad = None
+            for _ in range(self.parts):
+                with autocast(self.device, way):
+                    losses = phase.losses(batch, 0.0)
+                losses.total.backward()  # type: ignore[no-untyped-call]
+        for phase in self.phases:
+            get_total_norm([weight.grad for weight in phase.weights.values() if weight.grad is not None])
         synchronize(self.device)
         return time.perf_counter() - began
 
@@ -227,6 +241,9 @@ def _times(
         return {}
     length = min(60 * options.minutes or math.inf, options.iterations * one * batch_size or math.inf)
     budget = min(budget, SHARE * length) - one
+    compiled = sum(way.compile != "off" for way in ways)
+    if budget < COMPILING * compiled:
+        ways = [ways[0], *(way for way in ways[1:] if way.compile == "off")]
     count = max(1, min(count, int(budget / (2 * len(ways) * one))))
     known = {ways[0]: one} if count == 1 and ways[0].compile == "off" else {}
     return measure(ways, lambda way: trial(way, count), budget, known)

@@ -8,30 +8,32 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from recaster.device import choose_device
 from recaster.errors import Interrupted, RecasterError, StorageError
 from recaster.faces.faceset import FaceSet
 from recaster.files import remove_leftovers
 from recaster.media.pictures import write_picture
-from recaster.nets.architecture import find_architecture
+from recaster.nets.architecture import Architecture, find_architecture
 from recaster.options import Options
 from recaster.progress import SILENT, Progress
+from recaster.train.allocator import keep_freed_memory
 from recaster.train.backup import make_backup
-from recaster.train.checkpoint import FOLDER, iteration_of, latest, paths_of, prune, set_aside, set_aside_newer
+from recaster.train.checkpoint import BACKUPS, FOLDER, iteration_of, latest, paths_of, prune, set_aside, set_aside_newer
 from recaster.train.controls import Controls
+from recaster.train.execution import uncompiled
 from recaster.train.guard import Guard
 from recaster.train.guidance import advise
 from recaster.train.hooks import check_hook, run_hook
 from recaster.train.lock import model_lock
 from recaster.train.log import LossLine, LossLog, recent_loss
 from recaster.train.options import TrainOptions
-from recaster.train.parallel import ALONE, World
-from recaster.train.preview import contrast, preview_faces, render_preview
+from recaster.train.parallel import GroupError, World, together
+from recaster.train.preview import PREVIEWS, PreviewFaces, contrast, preview_faces, render_preview
 from recaster.train.run import Run
 from recaster.train.samples import FaceSamples
 from recaster.train.schedule import next_event
@@ -40,7 +42,6 @@ from recaster.train.start import find_start, load_samples, open_run
 from recaster.train.tensorboard import Board
 
 PREVIEW = "preview.jpg"
-PREVIEWS = "preview"
 MOST_ROLLBACKS = 3
 RETRY_SECONDS = 60.0
 """How long a save waits that the disk has refused."""
@@ -110,7 +111,6 @@ def train(
     progress: Progress = SILENT,
     *,
     controls: Controls | None = None,
-    world: World = ALONE,
 ) -> TrainSummary:
     """Train the model in ``folder`` until the target of ``options``, from its newest sound checkpoint on.
 
@@ -118,27 +118,59 @@ def train(
     request (``controls``, ``progress`` raising Interrupted, or Ctrl-C) takes effect between two iterations: the model is
     saved, then Interrupted raised. Raises MissingError without faces, UsageError where the faces are too small for the
     model or an option cannot be what it is, CheckpointError for a saved model that does not fit, StorageError, and
-    RecasterError when memory is out, another process trains the model, or it has collapsed too often.
+    RecasterError when memory is out, another process trains the model, or it has collapsed too often; GroupError when
+    one of several processes is lost.
     """
     kind = find_architecture(architecture)
     check_hook(options.run if options.every else "")
-    device = world.device if world.size > 1 else choose_device(options.device)
+    follow = partial(_follow, src.folder, dst.folder, folder, kind, options, net_options)
+    with together(options.device, follow) as world:
+        heard = progress if world.leads else SILENT
+        return _train(src, dst, folder, kind, options, net_options, heard, controls or Controls(), world)
+
+
+def _follow(
+    src: Path,
+    dst: Path,
+    folder: Path,
+    kind: Architecture,
+    options: TrainOptions,
+    net_options: Options | None,
+    world: World,
+) -> None:
+    """What a process does that was started to help: the same as the leading one, on its share, and silently."""
+    _train(FaceSet(src), FaceSet(dst), folder, kind, options, net_options, SILENT, Controls(), world)
+
+
+def _train(
+    src: FaceSet,
+    dst: FaceSet,
+    folder: Path,
+    kind: Architecture,
+    options: TrainOptions,
+    net_options: Options | None,
+    progress: Progress,
+    controls: Controls,
+    world: World,
+) -> TrainSummary:
     with model_lock(folder, write=world.leads):
-        if world.leads:
-            for place in (folder, folder / FOLDER, folder / PREVIEWS):
-                remove_leftovers(place)
-        start = find_start(folder, kind, options, net_options, progress)
-        state = None if start.checkpoint is None else start.checkpoint.state
-        if start.checkpoint is not None and world.leads:
-            set_aside_newer(folder, start.checkpoint)
+        with world.leader_first():
+            if world.leads:
+                for place in (folder, folder / FOLDER, folder / BACKUPS, folder / PREVIEWS):
+                    remove_leftovers(place)
+            start = find_start(folder, kind, options, net_options, progress)
+            state = None if start.checkpoint is None else start.checkpoint.state
+            if start.checkpoint is not None and world.leads:
+                set_aside_newer(folder, start.checkpoint)
         if start.checkpoint is not None and state is not None and _reached(options, state.iteration, state.seconds):
             if world.leads:
                 prune(folder, options.keep, options.save_every, finished=True)
             return TrainSummary(state.iteration, *recent_loss(folder), start.checkpoint.path)
+        keep_freed_memory()
         with (
             threads(options.threads),
-            own_random_numbers(device, options.seed, deterministic=options.deterministic),
-            memory_errors(kind, start.net_options, options, device),
+            own_random_numbers(world.device, options.seed, deterministic=options.deterministic),
+            memory_errors(kind, start.net_options, options, world.device),
         ):
             net = kind.build(start.net_options)
             if start.checkpoint is None and world.leads and not options.pretrain:
@@ -150,9 +182,9 @@ def train(
                     mirrored=options.random_flip and options.random_flip_src,
                 ):
                     progress.note(advice)
-            samples = load_samples(src, dst, kind, start.net_options, options, net, device, progress)
-            run = open_run(start, kind, options, samples, net, device, world, progress)
-            session = Session(run, folder, samples, progress, controls or Controls())
+            samples = load_samples(src, dst, kind, start.net_options, options, net, world.device, progress)
+            run = open_run(start, kind, options, samples, net, world, progress)
+            session = Session(run, folder, samples, progress, controls)
             return session.run_to_the_end()
 
 
@@ -195,15 +227,7 @@ class Session:
             ):
                 if self.leads and self.saved != run.iteration:
                     self._save(must=True)
-                while True:
-                    decision = run.world.agree(self._decide())
-                    if decision == _ROLL_BACK:
-                        self._roll_back()
-                    elif decision == _GO_ON:
-                        self._iterate(check)
-                    else:
-                        break
-                self._finish(decision)
+                self._finish(self._iterations(check))
             if self.leads:
                 prune(self.folder, options.keep, options.save_every, finished=True)
         finally:
@@ -212,6 +236,24 @@ class Session:
             if self.board is not None:
                 self.board.close()
         return self._summary()
+
+    def _iterations(self, check: Callable[[], None]) -> int:
+        """Step until the leading process decides that it is over, and give its decision."""
+        run = self.run
+        try:
+            while True:
+                decision, run.seconds = run.world.agree(self._decide(), run.seconds)
+                if decision == _ROLL_BACK:
+                    self._roll_back()
+                elif decision == _GO_ON:
+                    self._iterate(check)
+                else:
+                    return int(decision)
+        except GroupError:
+            # Only the batch under way is lost, unless an accelerator still waits for its share of it.
+            if self.leads and run.device.type == "cpu":
+                self._save()
+            raise
 
     def _decide(self) -> int:
         if self.trouble is not None:
@@ -326,7 +368,7 @@ class Session:
         if "stop" in asked:
             self.stopped_by = Interrupted("stopped on request")
 
-    def _faces(self) -> Any:
+    def _faces(self) -> tuple[PreviewFaces, PreviewFaces]:
         src, dst = self.samples
         return preview_faces(src, self.shown), preview_faces(dst, self.shown)
 
@@ -338,11 +380,12 @@ class Session:
         if new_faces:
             self.faces = self._faces()
         assert self.faces is not None
-        with nullcontext() if run.average is None else run.average.applied():
-            self.trouble = self.trouble or self.guard.observe_contrast(contrast(run.net, *self.faces))
+        src, dst = self.faces
+        with uncompiled(), nullcontext() if run.average is None else run.average.applied():
+            self.trouble = self.trouble or self.guard.observe_contrast(contrast(run.net, src, dst))
             if self.trouble is not None:
                 return
-            picture = render_preview(run.net, *self.faces, run.iteration, self.log and self.log.history)
+            picture = render_preview(run.net, src, dst, run.iteration, self.log.history if self.log else None)
         self.progress.picture("preview", picture)
         try:
             write_picture(self.folder / PREVIEW, picture)
@@ -358,6 +401,7 @@ class Session:
         run = self.run
         self.save_time = time.monotonic()
         self._read_losses()
+        run.world.check()
         if self.trouble is not None or run.iteration == self.saved:
             return
         if not run.is_sound():
@@ -392,13 +436,11 @@ class Session:
         """Go on from the last good checkpoint at half the rate; from the one before it when that has failed already."""
         run = self.run
         lost, reason = run.iteration, self.trouble
-        if self.leads:
+        with run.world.leader_first():
             paths = paths_of(self.folder)
-            if len(paths) > 1 and iteration_of(paths[-1]) == self.rolled_to:
+            if self.leads and len(paths) > 1 and iteration_of(paths[-1]) == self.rolled_to:
                 set_aside(paths[-1], "collapsed")
-        # All processes wait here for the leading one, so that they find the same checkpoint.
-        run.world.agree(0)
-        checkpoint = latest(self.folder, self.progress)
+            checkpoint = latest(self.folder, self.progress)
         if checkpoint is None:
             raise RecasterError(f"{reason} before the first save", where=self.folder, mend="Lower the learning rate.")
         rate = run.rate / 2
@@ -435,9 +477,7 @@ class Session:
             self._preview()
         self._save(must=True)
         if decision == _INTERRUPTED:
-            raise Interrupted(
-                f"training stopped and saved at iteration {self.run.iteration}"
-            ) from self.stopped_by
+            raise Interrupted(f"training stopped and saved at iteration {self.run.iteration}") from self.stopped_by
 
     def _summary(self) -> TrainSummary:
         spent = self._spent()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
 from recaster.options import Options, option
 
 ColorTransfer = Literal["none", "match", "rct", "lct", "mkl", "idt", "sot"]
@@ -93,9 +96,7 @@ class TrainOptions(Options):
         " target's light and the seam disappears: match inside the masks, the whole crop by rct, lct, mkl, idt or sot,"
         " or none.",
     )
-    learning_rate: float = option(
-        0.0, "Learning rate; 0 takes the architecture's own.", ge=0.0, le=1.0, advanced=True
-    )
+    learning_rate: float = option(0.0, "Learning rate; 0 takes the architecture's own.", ge=0.0, le=1.0, advanced=True)
     schedule: tuple[str, ...] = option(
         (),
         "Changes of options while the training runs, each as 'NAME=VALUE at ITERATION': random_warp=false at 30000,"
@@ -185,3 +186,10 @@ class TrainOptions(Options):
         " older programs.",
         advanced=True,
     )
+
+    @field_validator("uniform_yaw")
+    @classmethod
+    def _one_way_by_yaw(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("sort_by_yaw"):
+            raise PydanticCustomError("conflict", "cannot be on together with sort_by_yaw")
+        return value

@@ -99,7 +99,7 @@ class World:
         self._add(values)
         return values
 
-    def told(self, *numbers: float) -> tuple[float, ...]:
+    def agree(self, *numbers: float) -> tuple[float, ...]:
         """The leading process' numbers, in all processes."""
         if self.size == 1:
             return numbers
@@ -108,14 +108,15 @@ class World:
             distributed.broadcast(told, 0)
         return tuple(told.tolist())
 
-    def same(self, value: T) -> T:
-        """The leading process' value, in all processes: text, numbers, and mappings and lists of them."""
+    def same(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives in the leading process, in all processes; the others do not call it."""
         if self.size == 1:
-            return value
-        told = [value]
+            return make()
+        told: list[Any] = [make() if self.leads else None]
         with self._talk():
             distributed.broadcast_object_list(told, 0, device=HOST)
-        return told[0]
+        value: T = told[0]
+        return value
 
     @torch.no_grad()
     def align(self, tensors: Iterable[Tensor]) -> None:
@@ -154,15 +155,6 @@ class World:
         """Raise GroupError if a process is known to be lost: what was computed since is not to be trusted."""
         if self._link is not None and self._link.lost.is_set():
             raise self._link.error()
-
-    def agree(self, number: int) -> int:
-        return int(self.told(number)[0])
-
-    def average_gradients(self, weights: Iterable[Tensor]) -> None:
-        self.sum_gradients(weights)
-
-    def mean(self, values: Tensor) -> Tensor:
-        return self.total(values)
 
     def _meet(self) -> None:
         self.total(torch.zeros(1))

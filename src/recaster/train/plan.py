@@ -44,6 +44,8 @@ TURNS = 6
 LARGEST = 1024
 """Where the option batch_size ends."""
 END = 2**62
+FAILURES = (RecasterError, MemoryError, RuntimeError)
+"""What is raised when memory is out, among other things."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def make_plan(
         if least.memory.total <= MARGIN * budget:
             try:
                 plan = _measured(case, budget, progress, attempt=not memory)
-            except RecasterError as error:
+            except FAILURES as error:
                 _check_memory(error)
         advice = () if plan.fits else tuple(remedies(case, plan.memory, MARGIN * budget))
     return replace(
@@ -195,7 +197,7 @@ def _measured(case: Case, budget: int, progress: Progress, *, attempt: bool) -> 
     while count > 1 and count not in sizes:
         try:
             sizes[count], times[count] = steps.measure(count)
-        except RecasterError as error:
+        except FAILURES as error:
             _check_memory(error)
             forget_unused_memory(case.device)
             count //= 2
@@ -286,7 +288,7 @@ class _Steps:
                 self.run.feed = self._make_feed(hoped * self.run.accumulate)
                 self.run.step()
                 return hoped
-            except RecasterError as error:
+            except FAILURES as error:
                 _check_memory(error)
                 forget_unused_memory(self.run.device)
                 hoped = int(0.9 * hoped)
@@ -308,9 +310,9 @@ class _Steps:
         return time.perf_counter() - began
 
 
-def _check_memory(error: RecasterError) -> None:
+def _check_memory(error: Exception) -> None:
     """Raise ``error`` again unless it says that memory is out."""
-    if error.__cause__ is None or not is_out_of_memory(error.__cause__):
+    if not is_out_of_memory(error.__cause__ or error):
         raise error
 
 

@@ -27,6 +27,8 @@ MORPHS = (0.25, 0.5, 0.65, 0.75, 1.0)
 """How far the swap goes in the columns of a network that can stop half-way."""
 WIDTH, HEIGHT = 1800, 1400
 """The tiles together are no larger than this, px."""
+PREVIEWS = "preview"
+"""Folder in the model's own that keeps all previews, on request."""
 _ROWS = 4
 _SMALLEST_TILE = 128
 _TITLE = 20
@@ -168,7 +170,7 @@ def _scaled(face: Picture, size: int) -> Picture:
 
 
 def _deviation(faces: Tensor, masks: Tensor) -> Tensor:
-    """Standard deviation inside ``masks`` ``(N, 1, R, R)`` of ``faces`` ``(N, 3, R, R)``, mean over faces and colors."""
+    """Deviation inside ``masks`` ``(N, 1, R, R)`` of ``faces`` ``(N, 3, R, R)``, mean over faces and colors."""
     size = masks.sum((2, 3)).clamp_min(1e-6)
     mean = (faces * masks).sum((2, 3)) / size
     variance = ((faces - mean[..., None, None]).square() * masks).sum((2, 3)) / size

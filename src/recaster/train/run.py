@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from recaster.train.options import TrainOptions
 from recaster.train.parallel import ALONE, World
 from recaster.train.schedule import options_at
 from recaster.train.selection import dump_bytes, load_bytes
+from recaster.train.session import own_random_numbers
 from recaster.train.surgery import frozen_names
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ MakeFeed = Callable[[TrainOptions, Any], Feed]
 
 
 AVERAGE = "average"
+OWN_GENERATORS = frozenset({"cuda", "xpu"})
+"""Kinds of devices whose random numbers have a state of their own for each device."""
 
 
 @dataclass
@@ -93,6 +95,8 @@ class Run:
         if now.pretrain:
             now, net_now = pretraining_options(now), self.architecture.pretraining(net_now)
         self.critics = self._critics(net_now, saved.critics)
+        # Fresh weights are drawn alike everywhere, as long as all machines are.
+        self.world.align([*self.net.state_dict().values(), *self.critics.state_dict().values()])
         phases = self.architecture.phases(self.net, self.critics, net_now, random_warp=now.random_warp)
         frozen = frozen_names(self.net, now.freeze)
         self.phases = tuple(
@@ -113,7 +117,9 @@ class Run:
         self.now, self.net_now = now, net_now
 
     def _critics(self, net_now: Options, saved: Mapping[str, Tensor]) -> nn.ModuleDict:
-        critics = self.architecture.critics(net_now, self.net).to(self.device).train()
+        # With numbers of their own: what the run draws next must not depend on whether they are made or go on.
+        with own_random_numbers(self.device, self.options.seed + self.iteration):
+            critics = self.architecture.critics(net_now, self.net).to(self.device).train()
         for name, critic in critics.items():
             prefix = f"{name}."
             weights = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
@@ -142,6 +148,7 @@ class Run:
         """
         assert self.feed is not None
         part = self.part_done
+        self.world.reseed(self.options.seed, self.iteration)
         batch = self.feed.next(self.iteration)
         shown: dict[str, Tensor] = {}
         for phase in self.phases:
@@ -150,12 +157,12 @@ class Run:
                     value = getattr(losses, name)
                     if value is not None:
                         shown[name] = shown.get(name, 0.0) + share * value.detach()
-            self.world.average_gradients(phase.weights.values())
+            self.world.sum_gradients(phase.weights.values())
             self.optimizers[phase.name].step(self.learning_rate(phase))
         if self.average is not None:
             self.average.update()
         self.iteration += 1
-        return self.world.mean(torch.stack([shown["src"], shown["dst"]]))
+        return self.world.total(torch.stack([shown["src"], shown["dst"]]))
 
     def learning_rate(self, phase: Phase) -> float:
         """What a phase's weights are moved by at this iteration."""
@@ -164,12 +171,13 @@ class Run:
 
     def _gradients(self, phase: Phase, batch: Batch, part_done: float) -> list[tuple[Losses, float]]:
         """Gradients of one phase, in as many parts as fit into memory; each part's losses and share of the batch."""
+        assert self.feed is not None
         learn_only((self.net, self.critics), phase.weights.values())
         while True:
             self.optimizers[phase.name].zero_grad()
             try:
                 done = []
-                for part, share in parts_of(batch, self.accumulate):
+                for part, share in parts_of(batch, self.accumulate, self.feed.batch_size):
                     with autocast(self.device, self.execution):
                         losses = phase.losses(part, part_done)
                     (losses.total * share).backward()  # type: ignore[no-untyped-call]
@@ -230,10 +238,9 @@ class Run:
         checkpoint.load_weights(self.net)
         if "torch" in state.random:
             torch.set_rng_state(load_bytes(state.random["torch"]))
-        if self.device.type == "cuda" and "cuda" in state.random:
-            torch.cuda.set_rng_state(load_bytes(state.random["cuda"]), self.device)
-        if not self.world.leads:
-            torch.manual_seed(self.options.seed + state.iteration + self.world.rank)
+        if self.device.type in OWN_GENERATORS and self.device.type in state.random:
+            device_module = torch.get_device_module(self.device)
+            device_module.set_rng_state(load_bytes(state.random[self.device.type]), self.device)
         self.iteration, self.seconds, self.history = state.iteration, state.seconds, list(state.history)
         self.accumulate = max(self.accumulate, *(entry.get("accumulate", 1) for entry in [{}, *self.history]))
         self.rate, self.rollbacks = state.rate if rate is None else rate, max(state.rollbacks, self.rollbacks)
@@ -264,8 +271,8 @@ class Run:
                 mend="The last save is kept: run again to go on from it.",
             )
         random: dict[str, Any] = {"feed": self.feed.state(), "torch": dump_bytes(torch.get_rng_state())}
-        if self.device.type == "cuda":
-            random["cuda"] = dump_bytes(torch.cuda.get_rng_state(self.device))
+        if self.device.type in OWN_GENERATORS:
+            random[self.device.type] = dump_bytes(torch.get_device_module(self.device).get_rng_state(self.device))
         state = State(
             architecture=self.architecture.name,
             iteration=self.iteration,
@@ -284,17 +291,17 @@ class Run:
         return save(folder, state, self.contents())
 
 
-def parts_of(batch: Batch, count: int) -> Iterator[tuple[Batch, float]]:
-    """The batch in ``count`` parts of nearly equal size, each with its share of the whole."""
+def parts_of(batch: Batch, count: int, whole: int) -> Iterator[tuple[Batch, float]]:
+    """The batch in ``count`` parts of nearly equal size, each with its share of ``whole`` samples."""
     size = len(batch.target_src)
     if count == 1:
-        yield batch, 1.0
+        yield batch, size / whole
         return
     columns = {item.name: getattr(batch, item.name) for item in fields(batch)}
     for rows in torch.arange(size).tensor_split(min(count, size)):
         first, last = int(rows[0]), int(rows[-1]) + 1
-        part = {name: None if value is None else value[first:last] for name, value in columns.items()}
-        yield Batch(**part), len(rows) / size
+        part: dict[str, Any] = {name: None if value is None else value[first:last] for name, value in columns.items()}
+        yield Batch(**part), len(rows) / whole
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -35,7 +35,8 @@ def parse_schedule(entries: Sequence[str]) -> tuple[Event, ...]:
         found = re.fullmatch(r"\s*([\w-]+)\s*=\s*(\S+)\s+at\s+(\d+)\s*", entry)
         if found is None:
             raise UsageError(
-                f"schedule: {entry!r} is not NAME=VALUE at ITERATION", mend="Write for instance random_warp=false at 30000."
+                f"schedule: {entry!r} is not NAME=VALUE at ITERATION",
+                mend="Write for instance random_warp=false at 30000.",
             )
         events.append(Event(int(found[3]), found[1].replace("-", "_"), found[2]))
     return tuple(sorted(events, key=lambda event: event.iteration))

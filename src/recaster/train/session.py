@@ -15,6 +15,7 @@ import torch
 from recaster.nets.architecture import Architecture
 from recaster.train.memory import is_out_of_memory, out_of_memory
 from recaster.train.options import TrainOptions
+from recaster.train.run import OWN_GENERATORS
 
 
 @contextmanager
@@ -34,16 +35,20 @@ def own_random_numbers(device: torch.device, seed: int, *, deterministic: bool =
 
     ``deterministic`` also forbids what gives other numbers on each run.
     """
-    before = torch.are_deterministic_algorithms_enabled()
+    before, searching = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    # All batches have one shape, for which cuDNN may look for its fastest way.
+    torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         # cuBLAS reads this when it starts; without it torch refuses to be deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        own = device.type in OWN_GENERATORS
+        with torch.random.fork_rng([device] if own else [], device_type=device.type if own else "cuda"):
             torch.manual_seed(seed)
             yield
     finally:
+        torch.backends.cudnn.benchmark = searching
         torch.use_deterministic_algorithms(before)
 
 

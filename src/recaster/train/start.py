@@ -15,7 +15,7 @@ from recaster.files import storage_errors
 from recaster.nets.architecture import Architecture
 from recaster.options import Options, from_mapping, is_fixed
 from recaster.progress import Progress
-from recaster.train.checkpoint import FOLDER, STATE, Checkpoint, latest
+from recaster.train.checkpoint import BACKUPS, FOLDER, STATE, Checkpoint, latest
 from recaster.train.execution import pick_execution
 from recaster.train.feed import Feed
 from recaster.train.log import NAME as LOSSES
@@ -82,9 +82,10 @@ def _end_pretraining(folder: Path) -> None:
     with storage_errors(place):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        if (folder / LOSSES).exists():
-            (folder / LOSSES).replace(place / LOSSES)
-        (folder / FOLDER).replace(place / FOLDER)
+        # The checkpoints last: as long as they are here, this has not happened yet.
+        for name in (LOSSES, BACKUPS, FOLDER):
+            if (folder / name).exists():
+                (folder / name).replace(place / name)
 
 
 def open_run(
@@ -93,12 +94,12 @@ def open_run(
     options: TrainOptions,
     samples: tuple[FaceSamples, FaceSamples],
     net: FaceNet,
-    device: torch.device,
     world: World,
     progress: Progress,
 ) -> Run:
     """A run that is ready for its next step; ``net`` has fresh weights."""
     batch_size = options.batch_size or architecture.default_batch_size
+    device, own_size = world.device, -(-batch_size // world.size)
     src, dst = samples
 
     def make_feed(now: TrainOptions, net_now: Any) -> Feed:
@@ -109,15 +110,17 @@ def open_run(
     # A mistake in the schedule is found now, not in the night it comes due.
     options_at(0, options, start.net_options)
     remembered = start.checkpoint.state.execution if start.checkpoint is not None else None
-    execution = pick_execution(
-        architecture,
-        start.net_options,
-        options,
-        net,
-        device,
-        batch_size,
-        remembered=remembered,
-        progress=progress,
+    execution = world.same(
+        lambda: pick_execution(
+            architecture,
+            start.net_options,
+            options,
+            net,
+            device,
+            own_size,
+            remembered=remembered,
+            progress=progress,
+        )
     )
     run = Run(
         architecture=architecture,
@@ -161,20 +164,25 @@ def load_samples(
     progress: Progress,
 ) -> tuple[FaceSamples, FaceSamples]:
     """The faces of both people; while pretraining, those of many people for both."""
-    needs = architecture.needs(net_options)
-    frame = {
-        "framing": net.framing,
-        "resolution": net.resolution,
-        "device": device,
-        "features": needs.features or _features_later(architecture, net_options, options),
-        "faces_on": options.faces_on,
-        "progress": progress,
-    }
+    features = architecture.needs(net_options).features or _features_later(architecture, net_options, options)
+
+    def load(faces: FaceSet, title: str, *, leave_out: bool = False) -> FaceSamples:
+        return FaceSamples.load(
+            faces,
+            net.framing,
+            net.resolution,
+            device,
+            features=features,
+            faces_on=options.faces_on,
+            leave_out=leave_out,
+            title=title,
+            progress=progress,
+        )
+
     if options.pretrain:
-        many = FaceSamples.load(FaceSet(Path(options.pretrain)), title="load faces", **frame)
+        many = load(FaceSet(Path(options.pretrain)), "load faces")
         return many, many
-    src_samples = FaceSamples.load(src, title="load source", leave_out=True, **frame)
-    dst_samples = FaceSamples.load(dst, title="load target", **frame)
+    src_samples, dst_samples = load(src, "load source", leave_out=True), load(dst, "load target")
     return src_samples.for_target(dst_samples), dst_samples
 
 

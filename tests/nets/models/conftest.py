@@ -1,4 +1,4 @@
-"""What the tests of the high-definition models share: their layers row by row, and their losses in float64."""
+"""What the tests of the high-definition models share: layers row by row, losses in float64, a short training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from recaster.nets.architecture import Batch, Phase
+from recaster.nets.autoencoder import FaceNet
 from recaster.nets.blocks import Down, Residual, Up
 from recaster.nets.hd_blocks import FourPixels
+from recaster.nets.losses import dssim
+from recaster.train.optimizers import Optimizer
 
 Array = NDArray[np.float64]
 Row = tuple[tuple[int, ...], int]
@@ -19,8 +23,8 @@ Row = tuple[tuple[int, ...], int]
 
 @pytest.fixture(scope="session")
 def layer_rows() -> Callable[..., list[Row]]:
-    """layer_rows(module, *shape): (height, width, channels) or (features,) and the parameters of each layer or block, in
-    the order in which an input of ``shape`` passes them; everything is on the meta device.
+    """layer_rows(module, *shape): (height, width, channels) or (features,) and the parameters of each layer or block,
+    in the order in which an input of ``shape`` passes them; everything is on the meta device.
     """
     blocks = (Down, Residual, Up, FourPixels)
 
@@ -132,3 +136,33 @@ class Reference:
 def reference() -> Reference:
     """The losses in float64."""
     return Reference()
+
+
+@pytest.fixture(scope="session")
+def overfit() -> Callable[..., tuple[float, float]]:
+    """overfit(net, phase, batch, rate): the phase's weights learn half of the batch at a time, until both people's masked
+    DSSIM is below 0.05 or patience ends; gives the DSSIM of source and destination.
+    """
+
+    def learn(net: FaceNet, phase: Phase, batch: Batch, rate: float) -> tuple[float, float]:
+        optimizer = Optimizer(phase.weights, phase.rule)
+        generator = torch.Generator().manual_seed(1)
+        for step in range(1, 401):
+            some = torch.randperm(len(batch.target_src), generator=generator)[: len(batch.target_src) // 2]
+            optimizer.zero_grad()
+            part = Batch(**{name: value[some] for name, value in vars(batch).items()})
+            phase.losses(part, 0.0).total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step(rate)
+            if step % 25 == 0 and max(differences(net, batch)) < 0.05:
+                break
+        return differences(net, batch)
+
+    def differences(net: FaceNet, batch: Batch) -> tuple[float, float]:
+        with torch.no_grad():
+            out = net.reconstruct(batch.warped_src, batch.warped_dst)
+        return (
+            dssim(out.src_rgb * batch.mask_src, batch.target_src * batch.mask_src).mean().item(),
+            dssim(out.dst_rgb * batch.mask_dst, batch.target_dst * batch.mask_dst).mean().item(),
+        )
+
+    return learn

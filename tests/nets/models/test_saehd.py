@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -17,7 +17,6 @@ from recaster.nets.hd_nets import CodedNet, Codes, DfNet, LiaeNet
 from recaster.nets.losses import dssim
 from recaster.nets.models.saehd import Saehd, SaehdOptions
 from recaster.options import from_mapping
-from recaster.train.optimizers import Optimizer
 from recaster.types import Framing
 
 MakeBatch = Callable[..., Batch]
@@ -636,8 +635,7 @@ def test_letters_change_what_is_computed() -> None:
             return net.get_submodule("encoder")(picture), net.swap(picture)[0]
 
     (plain, drawn), (unit, _), (_, waves) = values(""), values("-u"), values("-c")
-    torch.testing.assert_close(unit.square().mean(1), torch.ones(2), rtol=1e-4, atol=0)
-    torch.testing.assert_close(unit * plain.square().mean(1, keepdim=True).sqrt(), plain, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(unit * (plain.square().mean(1, keepdim=True) + 1e-6).sqrt(), plain)
     assert (waves - drawn).abs().max() > 1e-3
 
 
@@ -665,24 +663,20 @@ def test_the_shared_batch_gives_what_each_person_alone_gives(make_batch: MakeBat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["df-dc", "df-ut", "liae-ud", "liae-tc"])
-def test_sixteen_real_faces_are_learned(architecture: str, real_batch: Callable[..., Batch]) -> None:
-    options = SaehdOptions(**{**SMALL, "ae_dims": 64}, architecture=architecture)
+@pytest.mark.parametrize(
+    ("architecture", "adabelief", "rate"),
+    [("liae-ud", True, 2e-4), ("df-ut", False, 4e-4), ("df-dc", False, 2e-4), ("liae-tc", False, 2e-4)],
+)
+def test_sixteen_real_faces_are_learned(
+    architecture: str,
+    adabelief: bool,
+    rate: float,
+    real_batch: Callable[..., Batch],
+    overfit: Callable[..., tuple[float, float]],
+) -> None:
+    net, options = built(architecture=architecture, adabelief=adabelief)
     batch = real_batch(64, Framing.FULL)
-    torch.manual_seed(0)
-    net = Saehd().build(options)
-    (phase,) = Saehd().phases(net, nn.ModuleDict(), options, random_warp=True)
-    optimizer = Optimizer(phase.weights, phase.rule)
-    for _ in range(110):
-        optimizer.zero_grad()
-        phase.losses(batch, 0.0).total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(2e-4)
+    assert max(overfit(net, phases_of(net, options)[0]["generator"], batch, rate)) < 0.05
     with torch.no_grad():
-        out = net.reconstruct(batch.warped_src, batch.warped_dst)
         swap, _, _ = net.swap(batch.warped_dst)
-    for rgb, target, mask in (
-        (out.src_rgb, batch.target_src, batch.mask_src),
-        (out.dst_rgb, batch.target_dst, batch.mask_dst),
-    ):
-        assert dssim(rgb * mask, target * mask).max() < 0.05
     assert (dssim(swap * batch.mask_dst, batch.target_dst * batch.mask_dst) > 0.05).all()

@@ -10,9 +10,9 @@ from recaster.options import Options, option
 from recaster.types import Framing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from recaster.nets.autoencoder import FaceNet, Reconstruction
+    from recaster.nets.autoencoder import FaceNet
     from recaster.nets.hd_nets import AmpNet
 
 LETTERS = "udt"
@@ -145,55 +145,39 @@ class Amp:
 
 def _generator_losses(net: AmpNet, critics: nn.ModuleDict, batch: Batch, options: AmpOptions) -> Losses:
     from recaster.nets.critics import passing_loss
-    from recaster.nets.hd_losses import face_loss, soft_mask, total_variation
+    from recaster.nets.hd_losses import face_losses, soft_mask, targets_of, total_variation
     from recaster.nets.losses import squared_error
 
-    out = _forward(net, batch, options)
-    target_src, target_dst = _targets(batch, options)
-    weight_src, weight_dst = soft_mask(batch.mask_src), soft_mask(batch.mask_dst)
-    assert out.src_mask is not None and out.dst_mask is not None
-    src = face_loss(
-        out.src_rgb, out.src_mask, target_src, batch.mask_src, weight_src, batch.features_src, two_scales=True
-    )
-    dst = face_loss(
-        out.dst_rgb, out.dst_mask, target_dst, batch.mask_dst, weight_dst, batch.features_dst, two_scales=True
-    )
+    out = net.reconstruct_mixed(batch.warped_src, batch.warped_dst, options.morph_factor)
+    targets = targets_of(batch, blur_out_mask=options.blur_out_mask)
+    weights = soft_mask(batch.mask_src), soft_mask(batch.mask_dst)
+    src, dst = face_losses(out, batch, targets, weights, features=True, two_scales=True)
     # Weakly, the surroundings of the destination: otherwise anything may appear there.
-    outside = 1 - weight_dst
+    outside = 1 - weights[1]
     around = out.dst_rgb * outside
-    total = src + dst + 0.1 * squared_error(around, target_dst * outside) + 1e-6 * total_variation(around)
-    for made in (out.src_rgb * weight_src, out.dst_rgb * weight_dst):
-        if "patch" in critics:
-            total = total + options.gan_power * passing_loss(critics["patch"], made)
+    total = src + dst + 0.1 * squared_error(around, targets[1] * outside) + 1e-6 * total_variation(around)
+    if "patch" in critics:
+        for rgb, weight in zip((out.src_rgb, out.dst_rgb), weights, strict=True):
+            total = total + options.gan_power * passing_loss(critics["patch"], rgb * weight)
     return Losses(total.mean(), src.mean().detach(), dst.mean().detach())
 
 
 def _patch_critic_losses(net: AmpNet, critic: nn.Module, batch: Batch, options: AmpOptions) -> Losses:
+    """For the pictures of both people."""
     import torch
 
     from recaster.nets.critics import judging_loss
-    from recaster.nets.hd_losses import soft_mask
+    from recaster.nets.hd_losses import soft_mask, targets_of
 
     with torch.no_grad():
-        out = _forward(net, batch, options)
-        target_src, target_dst = _targets(batch, options)
-        weight_src, weight_dst = soft_mask(batch.mask_src), soft_mask(batch.mask_dst)
-    src = judging_loss(critic, target_src * weight_src, out.src_rgb * weight_src)
-    dst = judging_loss(critic, target_dst * weight_dst, out.dst_rgb * weight_dst)
+        out = net.reconstruct_mixed(batch.warped_src, batch.warped_dst, options.morph_factor)
+        targets = targets_of(batch, blur_out_mask=options.blur_out_mask)
+        weights = soft_mask(batch.mask_src), soft_mask(batch.mask_dst)
+    src, dst = (
+        judging_loss(critic, target * weight, made * weight)
+        for target, made, weight in zip(targets, (out.src_rgb, out.dst_rgb), weights, strict=True)
+    )
     return Losses((src + dst).mean())
-
-
-def _forward(net: AmpNet, batch: Batch, options: AmpOptions) -> Reconstruction:
-    return net.reconstruct_mixed(batch.warped_src, batch.warped_dst, options.morph_factor)
-
-
-def _targets(batch: Batch, options: AmpOptions) -> tuple[Tensor, Tensor]:
-    """What the network must give for source and destination."""
-    from recaster.nets.hd_losses import blur_out
-
-    if not options.blur_out_mask:
-        return batch.target_src, batch.target_dst
-    return blur_out(batch.target_src, batch.mask_src), blur_out(batch.target_dst, batch.mask_dst)
 
 
 architectures.add(Amp.name)(Amp())

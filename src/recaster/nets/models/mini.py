@@ -116,7 +116,9 @@ def _picture_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     weight = 0.05 + 0.95 * blur(mask, side / 32)
     a, b = prediction * weight, target * weight
     # A window of the same share of the face at every size sees the same structure.
-    window = dssim(a, b, size=5, sigma=1.5) if side < 96 else (dssim(a, b, size=5) + dssim(a, b, size=11, sigma=2.5)) / 2
+    window = (
+        dssim(a, b, size=5, sigma=1.5) if side < 96 else (dssim(a, b, size=5) + dssim(a, b, size=11, sigma=2.5)) / 2
+    )
     whole = (10 * window + 10 * squared_error(a, b) + 2 * absolute_error(a, b)).mean()
     features = ((prediction - target).abs().mean(1) * _feature_map(side, prediction.device)).sum((1, 2)).mean()
     return whole + FEATURES_LOSS * features

@@ -9,7 +9,7 @@ from recaster.options import Options
 from recaster.types import Framing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from recaster.nets.autoencoder import FaceNet
 
@@ -71,17 +71,12 @@ class Quick96:
 
 
 def _losses(net: FaceNet, batch: Batch) -> Losses:
+    from recaster.nets.hd_losses import blurred_mask, face_losses
+
     out = net.reconstruct(batch.warped_src, batch.warped_dst)
-    src = _face_loss(out.src_rgb, out.src_mask, batch.target_src, batch.mask_src)
-    dst = _face_loss(out.dst_rgb, out.dst_mask, batch.target_dst, batch.mask_dst)
-    return Losses(src + dst, src.detach(), dst.detach())
-
-
-def _face_loss(rgb: Tensor, learned: Tensor | None, target: Tensor, mask: Tensor) -> Tensor:
-    from recaster.nets.hd_losses import blurred_mask, face_loss
-
-    assert learned is not None
-    return face_loss(rgb, learned, target, mask, blurred_mask(mask)).mean()
+    weights = blurred_mask(batch.mask_src), blurred_mask(batch.mask_dst)
+    src, dst = face_losses(out, batch, (batch.target_src, batch.target_dst), weights)
+    return Losses((src + dst).mean(), src.mean().detach(), dst.mean().detach())
 
 
 architectures.add(Quick96.name)(Quick96())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -35,8 +35,8 @@ class SaehdOptions(Options):
     """What can be chosen for SAEHD."""
 
     resolution: int = hd.resolution(128)
-    face_type: Annotated[Framing, hd.LongName] = option(
-        Framing.FULL,
+    face_type: Annotated[Literal["half", "mid-full", "full", "whole", "head"], hd.LongName] = option(
+        "full",
         "Face type: half shows the inner face in most detail, mid-full is a third wider, full reaches to the brows,"
         " whole includes the forehead, head the hair and needs drawn or segmented masks of both people.",
         fixed=True,
@@ -110,7 +110,7 @@ class SaehdOptions(Options):
     @property
     def only_inside(self) -> bool:
         """Whether the mask limits what is learned."""
-        return self.masked_training or self.face_type not in (Framing.WHOLE, Framing.HEAD)
+        return self.masked_training or self.face_type not in ("whole", "head")
 
 
 class Saehd:
@@ -138,17 +138,18 @@ class Saehd:
         from recaster.nets.hd_nets import DfNet, LiaeNet
 
         side, letters, dims = options.side, options.letters, options.ae_dims
+        framing = Framing(options.face_type)
         encoder = hd_encoder(options.e_dims, letters)
         inputs, grid = vector_size(side, options.e_dims, letters), code_side(side, letters)
         widths = options.d_dims, hd.mask_dims(options.d_mask_dims, options.d_dims)
         net: FaceNet
         if options.shared_decoder:
             inters = [hd_inter(inputs, dims, 2 * dims, grid, letters) for _ in range(2)]
-            net = LiaeNet(side, options.face_type, encoder, inters[0], inters[1], HdDecoder(4 * dims, *widths, letters))
+            net = LiaeNet(side, framing, encoder, inters[0], inters[1], HdDecoder(4 * dims, *widths, letters))
         else:
             inter = hd_inter(inputs, dims, dims, grid, letters)
             decoders = [HdDecoder(dims, *widths, letters) for _ in range(2)]
-            net = DfNet(side, options.face_type, encoder, inter, *decoders)
+            net = DfNet(side, framing, encoder, inter, *decoders)
         glorot_(net)
         return net
 
@@ -197,19 +198,21 @@ class Saehd:
 
 def _generator_losses(net: CodedNet, critics: nn.ModuleDict, batch: Batch, options: SaehdOptions) -> Losses:
     from recaster.nets.critics import passing_loss
+    from recaster.nets.hd_losses import face_losses, targets_of
 
     codes = net.codes(batch.warped_src, batch.warped_dst)
     out = net.decode(codes)
-    target_src, target_dst = _targets(batch, options)
-    src = _face_loss(out.src_rgb, out.src_mask, target_src, batch.mask_src, batch.features_src, options)
-    dst = _face_loss(out.dst_rgb, out.dst_mask, target_dst, batch.mask_dst, batch.features_dst, options)
+    targets = targets_of(batch, blur_out_mask=options.blur_out_mask)
+    weights = _weight(batch.mask_src, options), _weight(batch.mask_dst, options)
+    two_scales = net.resolution >= 256
+    src, dst = face_losses(out, batch, targets, weights, features=options.eyes_mouth_prio, two_scales=two_scales)
     if options.face_style_power or options.background_style_power:
-        src = src + _style_loss(net, codes, out, target_dst, options)
+        src = src + _style_loss(net, codes, out, targets[1], options)
     total = src + dst
     if "code" in critics:
         total = total + options.true_face_power * passing_loss(critics["code"], codes.src)
     if "patch" in critics:
-        total = total + _deceit_loss(critics["patch"], out.src_rgb, target_src, batch.mask_src, options)
+        total = total + _deceit_loss(critics["patch"], out.src_rgb, targets[0], weights[0], options)
     return Losses(total.mean(), src.mean().detach(), dst.mean().detach())
 
 
@@ -227,21 +230,13 @@ def _patch_critic_losses(net: CodedNet, critic: nn.Module, batch: Batch, options
     import torch
 
     from recaster.nets.critics import judging_loss
+    from recaster.nets.hd_losses import targets_of
 
     with torch.no_grad():
         made, _ = net.decode_src(net.src_code(batch.warped_src))
-        target, _ = _targets(batch, options)
+        target, _ = targets_of(batch, blur_out_mask=options.blur_out_mask)
         weight = _weight(batch.mask_src, options)
     return Losses(judging_loss(critic, target * weight, made * weight).mean())
-
-
-def _targets(batch: Batch, options: SaehdOptions) -> tuple[Tensor, Tensor]:
-    """What the network must give for source and destination."""
-    from recaster.nets.hd_losses import blur_out
-
-    if not options.blur_out_mask:
-        return batch.target_src, batch.target_dst
-    return blur_out(batch.target_src, batch.mask_src), blur_out(batch.target_dst, batch.mask_dst)
 
 
 def _weight(mask: Tensor, options: SaehdOptions) -> Tensor | float:
@@ -249,23 +244,6 @@ def _weight(mask: Tensor, options: SaehdOptions) -> Tensor | float:
     from recaster.nets.hd_losses import soft_mask
 
     return soft_mask(mask) if options.only_inside else 1.0
-
-
-def _face_loss(
-    rgb: Tensor, learned: Tensor | None, target: Tensor, mask: Tensor, features: Tensor | None, options: SaehdOptions
-) -> Tensor:
-    from recaster.nets.hd_losses import face_loss
-
-    assert learned is not None
-    return face_loss(
-        rgb,
-        learned,
-        target,
-        mask,
-        _weight(mask, options),
-        features if options.eyes_mouth_prio else None,
-        two_scales=rgb.shape[-1] >= 256,
-    )
 
 
 def _style_loss(
@@ -289,15 +267,16 @@ def _style_loss(
     return loss
 
 
-def _deceit_loss(critic: nn.Module, rgb: Tensor, target: Tensor, mask: Tensor, options: SaehdOptions) -> Tensor:
-    """How little the critic takes the source's picture for real; and, since nothing else keeps bright dots away where
-    the mask hides them from all other losses, how unlike and uneven it is there.
+def _deceit_loss(
+    critic: nn.Module, rgb: Tensor, target: Tensor, weight: Tensor | float, options: SaehdOptions
+) -> Tensor:
+    """How little the critic takes the source's picture for real. Where the mask hides it from all other losses, bright
+    dots would appear; so it must be somewhat even, and like the target there.
     """
     from recaster.nets.critics import passing_loss
     from recaster.nets.hd_losses import total_variation
     from recaster.nets.losses import squared_error
 
-    weight = _weight(mask, options)
     loss = options.gan_power * passing_loss(critic, rgb * weight)
     if options.only_inside:
         outside = 1 - weight
