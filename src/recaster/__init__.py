@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from recaster.swap.identity import IdentitySwapper as IdentitySwapper
     from recaster.swap.swapper import Descriptor as Descriptor, Swapper as Swapper
     from recaster.swap.trained import load_swapper as load_swapper
-    from recaster.train.loop import TrainSummary as TrainSummary
     from recaster.train.options import TrainOptions as TrainOptions
+    from recaster.train.summary import TrainSummary as TrainSummary
     from recaster.types import (
         Alignment as Alignment,
         ColorTag as ColorTag,
@@ -69,7 +69,7 @@ _HOME = {
     "swap.identity": ["IdentitySwapper"],
     "swap.swapper": ["Descriptor", "Swapper"],
     "swap.trained": ["load_swapper"],
-    "train.loop": ["TrainSummary"],
+    "train.summary": ["TrainSummary"],
     "train.options": ["TrainOptions"],
     "types": [
         "Alignment",

@@ -9,6 +9,7 @@ from recaster.nets.blocks import (
     Down,
     Residual,
     ResidualDecoder,
+    SeparableDown,
     Standardize,
     Up,
     encoder,
@@ -124,3 +125,22 @@ def test_residual_decoder_starts_grey() -> None:
         rgb, mask = decoder(torch.randn(2, 16, 4, 4))
     assert (rgb - 0.5).abs().mean() < 0.1
     assert (mask - 0.5).abs().mean() < 0.1
+
+
+def test_separable_down_is_a_down_whose_kernels_are_products() -> None:
+    torch.manual_seed(0)
+    for centered in (False, True):
+        block, whole = SeparableDown(3, 4, centered=centered), Down(3, 4, centered=centered)
+        # Output o sees channel c through the kernel of c, times the weight between c and o.
+        kernels = block.depthwise.weight.detach()[:, 0] * block.pointwise.weight.detach()
+        whole.conv.weight.data, whole.conv.bias.data = kernels, block.pointwise.bias.detach()
+        image = torch.rand(2, 3, 8, 8)
+        assert block(image).shape == (2, 4, 4, 4)
+        torch.testing.assert_close(block(image), whole(image), atol=1e-5, rtol=1e-4)
+
+
+def test_glorot_leaves_out_missing_biases() -> None:
+    net = SeparableDown(4, 8)
+    glorot_(net)
+    assert net.depthwise.bias is None
+    assert not net.pointwise.bias.any()

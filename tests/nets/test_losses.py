@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from recaster.nets.losses import absolute_error, blur, dssim, gaussian_window, squared_error
+from recaster.nets.losses import absolute_error, blur, dssim, gaussian_window, shrink, squared_error, style_distance
 
 Array = NDArray[np.float64]
 
@@ -83,3 +85,52 @@ def test_errors_are_means_of_each_sample() -> None:
     b[1] = -0.25
     assert squared_error(a, b).tolist() == [0.25, 0.0625]
     assert absolute_error(a, b).tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("loss", [dssim, squared_error, absolute_error, lambda a, b: style_distance(a, b, 2)])
+def test_losses_are_exact_under_autocast_and_of_half_precision(loss: Callable[..., torch.Tensor]) -> None:
+    a, b = pictures(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = loss(a, b)
+    assert torch.equal(inside, loss(a, b))
+    short_a, short_b = a.bfloat16(), b.bfloat16()
+    assert torch.equal(loss(short_a, short_b), loss(short_a.float(), short_b.float()))
+    assert loss(a.double(), b.double()).dtype == torch.float64
+
+
+def test_full_precision_takes_arguments_by_name_and_works_without_autocast() -> None:
+    a, _ = pictures(6)
+    assert torch.equal(blur(image=a, sigma=1.5), blur(a, 1.5))
+    assert blur(torch.empty(1, 1, 8, 8, device="meta"), 1.0).shape == (1, 1, 8, 8)
+    assert blur.__name__ == "blur"
+
+
+def test_style_distance_compares_blurred_means_and_deviations() -> None:
+    a, b = pictures(7, side=20)
+
+    def statistics(image: torch.Tensor) -> tuple[Array, Array]:
+        planes = np.pad(image.double().numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)))
+        soft = np.array([[windows(plane, gaussian(9, 2)) for plane in sample] for sample in planes])
+        return soft.mean((2, 3)), np.sqrt(soft.var((2, 3)) + 1e-5)
+
+    (mean_a, deviation_a), (mean_b, deviation_b) = statistics(a), statistics(b)
+    expected = ((mean_a - mean_b) ** 2 + (deviation_a - deviation_b) ** 2).mean(1)
+    np.testing.assert_allclose(style_distance(a, b, 2).numpy(), expected, rtol=1e-4)
+
+
+def test_style_distance_does_not_see_what_is_shown() -> None:
+    a, _ = pictures(8)
+    assert style_distance(a, a.flip(3), 1).max() < 1e-10
+    assert style_distance(a, a * 0.5, 1).min() > 1e-3
+
+
+def test_style_distance_of_flat_pictures_has_finite_gradients() -> None:
+    a = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    style_distance(a, torch.ones(1, 3, 16, 16), 1).sum().backward()  # type: ignore[no-untyped-call]
+    assert a.grad is not None and a.grad.isfinite().all()
+
+
+def test_shrink_takes_means_of_squares() -> None:
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    assert shrink(image, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert shrink(image, 4) is image

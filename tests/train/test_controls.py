@@ -24,7 +24,9 @@ def test_unknown_requests_are_refused() -> None:
 
 def test_no_request_is_lost_between_threads() -> None:
     controls, taken = Controls(), []
-    workers = [threading.Thread(target=controls.request, args=(word,)) for word in ("stop", "save", "preview", "backup")]
+    workers = [
+        threading.Thread(target=controls.request, args=(word,)) for word in ("stop", "save", "preview", "backup")
+    ]
     for worker in workers:
         worker.start()
         taken += controls.take()

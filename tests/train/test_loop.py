@@ -24,9 +24,10 @@ from recaster.train.backup import backups
 from recaster.train.checkpoint import FOLDER, STATE, file_of, latest, load_net, paths_of
 from recaster.train.controls import Controls
 from recaster.train.log import LossLine, read_losses
-from recaster.train.loop import TrainSummary, train
+from recaster.train.loop import train
 from recaster.train.optimizers import Optimizer
 from recaster.train.options import TrainOptions
+from recaster.train.summary import TrainSummary
 
 Train = Callable[..., TrainSummary]
 WEIGHTS = file_of("weights")
@@ -121,7 +122,13 @@ def test_a_reached_target_does_nothing(tmp_path: Path, training: Train) -> None:
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
 def test_a_stopped_training_goes_on_bit_by_bit(tmp_path: Path, training: Train, error: BaseException | None) -> None:
-    options = {"iterations": 30, "preview_every": 10, "preview_history": True, "save_every": 10, "color_transfer": "match"}
+    options = {
+        "iterations": 30,
+        "preview_every": 10,
+        "preview_history": True,
+        "save_every": 10,
+        "color_transfer": "match",
+    }
     training(tmp_path / "whole", **options)
     with pytest.raises(Interrupted, match="saved at iteration 7"):
         training(tmp_path / "parts", StopAt(7, error), **options)
@@ -329,16 +336,16 @@ def test_a_training_that_recovers_goes_on_at_a_lower_rate(
     assert [line[0] for line in losses(tmp_path)] == list(range(1, 13))
 
 
-def test_a_collapse_of_the_picture_rolls_back(
-    tmp_path: Path, training: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_collapse_of_the_picture_rolls_back(tmp_path: Path, training: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([0.5, 0.8, 0.01, 0.8, 0.8, 0.8, 0.8, 0.8])
-    monkeypatch.setattr("recaster.train.loop.contrast", lambda *arguments: next(found))
+    monkeypatch.setattr("recaster.train.session.contrast", lambda *arguments: next(found))
     progress = Recorded()
     summary = training(tmp_path, progress, iterations=8, preview_every=2, save_every=2)
     assert summary.rollbacks == 1 and summary.iterations == 8
-    assert any("preview has become flat at iteration 4: going on from the checkpoint of iteration 2" in note
-               for note in progress.notes)
+    assert any(
+        "preview has become flat at iteration 4: going on from the checkpoint of iteration 2" in note
+        for note in progress.notes
+    )
 
 
 def test_a_jump_of_the_loss_rolls_back(
@@ -446,9 +453,7 @@ def test_ctrl_c_waits_for_the_end_of_the_iteration(tmp_path: Path, training: Tra
     assert len(losses(tmp_path)) == 6 and paths_of(tmp_path)[-1].name == "00000006"
 
 
-def test_the_learning_rate_follows_the_rule(
-    tmp_path: Path, training: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_learning_rate_follows_the_rule(tmp_path: Path, training: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     monkeypatch.setattr("recaster.train.run.Optimizer.step", lambda self, rate: seen.append(rate))
     with pytest.raises(Interrupted):
@@ -564,7 +569,9 @@ def test_frozen_parts_do_not_learn(tmp_path: Path, training: Train) -> None:
 def test_a_new_model_may_begin_with_another_s_weights(tmp_path: Path, training: Train) -> None:
     given = training(tmp_path / "teacher", iterations=3, seed=1).checkpoint
     progress = Recorded()
-    training(tmp_path / "pupil", progress, iterations=1, seed=2, weights_from=str(tmp_path / "teacher"), learning_rate=0.0)
+    training(
+        tmp_path / "pupil", progress, iterations=1, seed=2, weights_from=str(tmp_path / "teacher"), learning_rate=0.0
+    )
     assert any("teacher" in note for note in progress.notes)
     taught = load_file(given / WEIGHTS)
     begun = load_file(training(tmp_path / "pupil", iterations=1).checkpoint / WEIGHTS)
@@ -608,7 +615,9 @@ def test_options_that_are_chosen_once_cannot_change(tmp_path: Path, training: Tr
         training(tmp_path, iterations=4, net={"width": 4})
 
 
-def test_a_saved_model_knows_its_options(tmp_path: Path, facesets: tuple[FaceSet, FaceSet], tiny: str, training: Train) -> None:
+def test_a_saved_model_knows_its_options(
+    tmp_path: Path, facesets: tuple[FaceSet, FaceSet], tiny: str, training: Train
+) -> None:
     training(tmp_path, iterations=2, net={"width": 4})
     train(*facesets, tmp_path, tiny, TrainOptions(iterations=4, **QUIET))
     assert load_net(tmp_path, torch.device("cpu")).net_options.model_dump()["width"] == 4

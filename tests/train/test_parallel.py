@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -22,10 +24,12 @@ from torch import Tensor, nn
 
 from recaster.errors import Interrupted, RecasterError, UsageError
 from recaster.faces.faceset import FaceSet
+from recaster.media.pictures import write_picture
 from recaster.nets.architecture import Batch, Losses, Phase, Rule, SampleNeeds, architectures, weights_of
 from recaster.nets.autoencoder import FaceNet, TwoDecoderNet
 from recaster.options import Options, option
 from recaster.progress import Recorded
+from recaster.project.workspace import create_workspace
 from recaster.train import parallel
 from recaster.train.checkpoint import latest
 from recaster.train.log import read_losses
@@ -307,9 +311,15 @@ def test_nobody_waits_on_an_accelerator_for_a_process_that_is_dead() -> None:
     process = get_context("spawn").Process(target=os._exit, args=(3,), name="process 1 (cuda:1)")
     process.start()
     link = parallel._Link(torch.distributed.HashStore(), [process])
-    parallel._watch(link, torch.device("meta"))
+    parallel._watch(link)
     with pytest.raises(GroupError, match=r"process 1 \(cuda:1\) ended with code 3"):
         World(0, 2, _link=link).agree(1)
+
+
+def test_what_cannot_be_told_to_another_process_is_said() -> None:
+    with pytest.raises(GroupError, match="cannot be told to another process"), together("cpu,cpu", lambda world: None):
+        pass
+    assert not active_children()
 
 
 @pytest.mark.slow
@@ -384,6 +394,33 @@ def test_followers_do_not_outlive_their_leader(program: Program) -> None:
     _, alive = psutil.wait_procs(others, timeout=5)
     assert not alive
     assert latest(program.place / "m") is not None
+
+
+@pytest.mark.slow
+def test_the_command_line_speaks_with_one_voice(facesets: FaceSets, tmp_path: Path, own_settings: Path) -> None:
+    clips = [tmp_path / side for side in ("src", "dst")]
+    for clip in clips:
+        write_picture(clip / "00001.jpg", np.full((32, 32, 3), 90, np.uint8))
+    workspace = create_workspace(tmp_path / "film", *clips)
+    for side, faces in zip(("src", "dst"), facesets, strict=True):
+        shutil.copytree(faces.folder, workspace.folder / f"data_{side}" / "aligned", dirs_exist_ok=True)
+    words = ["-m", "recaster", "train", str(workspace.folder), "--model", "mini", "--batch-size", "3", "--precision"]
+    words += ["fp32", "--memory-format", "contiguous", "--json", "--iterations"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for call in ([*torchrun, *words, "4", "--device", "cpu"], [*words, "6", "--device", "cpu,cpu"]):
+        done = subprocess.run([sys.executable, *call], env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["iterations"] in {4, 6}
+        assert done.stderr.count("likeness of the src person") == 1
+    assert [line.iteration for line in read_losses(workspace.model("mini"))] == [1, 2, 3, 4, 5, 6]
+    failed = subprocess.run(
+        [sys.executable, *torchrun, *words, "8", "--freeze", "nose"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert failed.returncode != 0 and failed.stderr.count("recast: ") == 1
 
 
 if __name__ in {"__main__", "__mp_main__"} and EXACT not in architectures:

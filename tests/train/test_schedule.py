@@ -18,7 +18,9 @@ def test_entries_are_read_in_the_order_of_their_iterations() -> None:
     )
 
 
-@pytest.mark.parametrize("entry", ["", "random_warp=false", "random_warp at 3", "=1 at 3", "a=1 at -3", "a=1 at 3 at 4"])
+@pytest.mark.parametrize(
+    "entry", ["", "random_warp=false", "random_warp at 3", "=1 at 3", "a=1 at -3", "a=1 at 3 at 4"]
+)
 def test_nonsense_is_refused_in_one_line(entry: str) -> None:
     with pytest.raises(UsageError, match="NAME=VALUE at ITERATION"):
         parse_schedule([entry])

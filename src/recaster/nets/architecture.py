@@ -50,8 +50,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars: gradients are taken of ``total``; people read ``src`` and ``dst`` (detached), None where a phase does not
-    concern that person's picture.
+    """Scalars: gradients are taken of ``total``; people read ``src`` and ``dst`` (detached), None where a phase does
+    not concern that person's picture.
     """
 
     total: Tensor
@@ -105,8 +105,8 @@ class Phase:
 class SampleNeeds:
     """What a model wants of its samples.
 
-    ``scale``: the range of random sizes. ``features``: whether it needs masks of eyes and mouth. ``replay_every`` n > 0:
-    in iterations 0, n, 2n ... it gets the batch before once more, unwarped.
+    ``scale``: the range of random sizes. ``features``: whether it needs masks of eyes and mouth. ``replay_every``
+    n > 0: in iterations 0, n, 2n ... it gets the batch before once more, unwarped.
     """
 
     scale: tuple[float, float] = (0.95, 1.05)

@@ -75,7 +75,6 @@ def net_of_128(framing: Framing, *, light: bool = False) -> FaceNet:
 
 def joint_phase(net: FaceNet, options: ClassicOptions) -> tuple[Phase, ...]:
     """One update of everything: the pictures of both people inside their masks, and the masks' absolute errors."""
-
     from recaster.nets.losses import absolute_error
 
     def losses(batch: Batch, progress: float) -> Losses:
@@ -95,7 +94,6 @@ def alternating_phases(net: FaceNet, options: ClassicOptions, parts: Mapping[str
     ``parts`` are the parts of ``net`` that each person's update moves; each has moments of its own for all of them. The
     loss is that of the picture inside the mask plus the mask's squared error.
     """
-
     from recaster.nets.autoencoder import SharedDecoderNet, TwoDecoderNet
     from recaster.nets.losses import squared_error
 

@@ -33,7 +33,7 @@ from recaster.provenance.sign import SignSummary, faceset_hash, sign
 from recaster.train.controls import Controls
 
 if TYPE_CHECKING:
-    from recaster.train.loop import TrainSummary
+    from recaster.train.summary import TrainSummary
 
 RESULT, SHEET = "result.mp4", "contact_sheet.jpg"
 RESULT_SUFFIXES = (".mp4", ".mov", ".mkv")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from pickle import PicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -40,6 +41,8 @@ noticed at once, by its closed connections; this is for cut cables.
 """
 LEAVE = 10.0
 """Seconds in which a process that was started here must end by itself, once the training has."""
+ENDING = 2.0
+"""Seconds between the moment at which others see that a process ends, and the one at which it has ended."""
 BUCKET = 2**23
 """Gradients travel in portions of this many values: few enough to need little memory, enough to be worth a message."""
 FAILURE = "failure"
@@ -227,8 +230,9 @@ def _started(devices: str, follow: Callable[[World], object]) -> Iterator[World]
     """The world of a process that starts the others by itself."""
     leading, *following = choose_devices(devices)
     size = 1 + len(following)
-    # The others watch no NCCL themselves, and a watchdog of NCCL's own would end this process without a word.
-    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+    if leading.type == "cuda":
+        # NCCL's own watchdog would end this process without a word; _watch leaves it the time to say one.
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     store = TCPStore(HOME, 0, is_master=True, wait_for_workers=False, timeout=JOIN)
     threads = torch.get_num_threads()
     own_threads = max(1, threads // size) if leading.type == "cpu" else threads
@@ -246,7 +250,7 @@ def _started(devices: str, follow: Callable[[World], object]) -> Iterator[World]
     patience = 0.0
     try:
         for process in processes:
-            process.start()
+            _start(process)
         _await(link, size)
         with _group(link, 0, size, leading) as world:
             yield world
@@ -254,6 +258,16 @@ def _started(devices: str, follow: Callable[[World], object]) -> Iterator[World]
     finally:
         torch.set_num_threads(threads)
         _end(processes, patience)
+
+
+def _start(process: BaseProcess) -> None:
+    try:
+        process.start()
+    except (AttributeError, TypeError, PicklingError) as error:
+        raise GroupError(
+            f"this training cannot be told to another process: {error}",
+            mend="Put the class of the model into a module of its own, or start the training with torchrun.",
+        ) from error
 
 
 def _follower(port: int, rank: int, size: int, name: str, threads: int, follow: Callable[[World], object]) -> None:
@@ -311,8 +325,8 @@ def _group(link: _Link, rank: int, size: int, device: torch.device) -> Iterator[
         distributed.init_process_group(_backend(device), store=link.store, rank=rank, world_size=size, timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         raise GroupError(f"the processes of this training cannot be connected: {error}") from error
-    watch = threading.Thread(target=_watch, args=(link, device), daemon=True)
-    watch.start()
+    if device.type != "cpu":
+        threading.Thread(target=_watch, args=(link,), daemon=True).start()
     try:
         with _current(device):
             yield World(rank, size, device, link)
@@ -341,15 +355,17 @@ def _current(device: torch.device) -> AbstractContextManager[Any]:
     return current
 
 
-def _watch(link: _Link, device: torch.device) -> None:
-    """Notice when a started process dies, and let nobody wait for it on an accelerator: such waiting has no end.
+def _watch(link: _Link) -> None:
+    """Notice when a started process dies, and let this one wait for it no longer.
 
-    On a CPU the closed connection ends it.
+    On a CPU the closed connection ends the waiting by itself; an accelerator's has no end.
     """
     alive: dict[Any, BaseProcess] = {process.sentinel: process for process in link.processes}
     while alive:
         for sentinel in connection.wait(list(alive)):
-            if alive.pop(sentinel).exitcode and device.type != "cpu":
+            process = alive.pop(sentinel)
+            process.join(ENDING)
+            if process.exitcode != 0:
                 link.lost.set()
                 with suppress(RuntimeError, AttributeError):
                     distributed.group.WORLD.abort()  # type: ignore[union-attr]
@@ -381,7 +397,10 @@ class _Link:
             if self.store.check([FAILURE]):
                 return self.store.get(FAILURE).decode("utf-8", "replace")
         # A connection closes a moment before its process has ended.
-        connection.wait([process.sentinel for process in self.processes], timeout=1.0)
+        gone = connection.wait([process.sentinel for process in self.processes], timeout=ENDING)
+        for process in self.processes:
+            if process.sentinel in gone:
+                process.join(ENDING)
         ends = [f"{process.name} {_how(process.exitcode)}" for process in self.processes if process.exitcode]
         return ", ".join(ends) or "it is gone or does not answer"
 

@@ -32,7 +32,7 @@ from recaster.train.outline import Case, Memory, lasting, outline, remedies, siz
 from recaster.train.run import Run
 from recaster.train.samples import FaceSamples, cache_size
 from recaster.train.schedule import options_at
-from recaster.train.session import own_random_numbers, threads
+from recaster.train.surroundings import own_random_numbers, threads
 
 FACES = 1000
 """Faces of each person where nobody says how many there are."""

@@ -25,8 +25,8 @@ from recaster.train.options import TrainOptions
 from recaster.train.parallel import ALONE, World
 from recaster.train.schedule import options_at
 from recaster.train.selection import dump_bytes, load_bytes
-from recaster.train.session import own_random_numbers
 from recaster.train.surgery import frozen_names
+from recaster.train.surroundings import OWN_GENERATORS, own_random_numbers
 
 if TYPE_CHECKING:
     from recaster.nets.autoencoder import FaceNet
@@ -36,8 +36,6 @@ MakeFeed = Callable[[TrainOptions, Any], Feed]
 
 
 AVERAGE = "average"
-OWN_GENERATORS = frozenset({"cuda", "xpu"})
-"""Kinds of devices whose random numbers have a state of their own for each device."""
 
 
 @dataclass

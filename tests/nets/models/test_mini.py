@@ -5,38 +5,46 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from recaster.nets.architecture import Batch
-from recaster.nets.autoencoder import parameter_count
-from recaster.nets.mini import Mini, MiniOptions
+from recaster.nets.architecture import Batch, Phase
+from recaster.nets.autoencoder import FaceNet, parameter_count
+from recaster.nets.models.mini import Mini, MiniOptions
 from recaster.types import Framing
 
 
-def test_size_and_framing() -> None:
-    net = Mini().build(MiniOptions())
-    assert (net.resolution, net.framing) == (64, Framing.FULL)
-    assert 2_000_000 < parameter_count(net) < 4_000_000
+def phase_of(net: FaceNet) -> Phase:
+    (phase,) = Mini().phases(net, nn.ModuleDict(), MiniOptions(), random_warp=True)
+    return phase
+
+
+@pytest.mark.parametrize(("asked", "given", "millions"), [(64, 64, 2.8), (79, 64, 2.8), (128, 128, 4.8)])
+def test_size_and_framing(asked: int, given: int, millions: float) -> None:
+    with torch.device("meta"):
+        net = Mini().build(MiniOptions(resolution=asked))
+    assert (net.resolution, net.framing) == (given, Framing.FULL)
+    assert parameter_count(net) / 1e6 == pytest.approx(millions, abs=0.1)
+    rgb, mask, _ = net.swap(torch.empty(1, 3, given, given, device="meta"))
+    assert mask is not None
+    assert (rgb.shape, mask.shape) == ((1, 3, given, given), (1, 1, given, given))
 
 
 def test_rate_falls_towards_the_end_of_a_known_length() -> None:
-    mini, options = Mini(), MiniOptions()
-    rates = [mini.learning_rate(options, progress / 10) for progress in range(11)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[0] == mini.learning_rate(options, None)
-    assert 0 < rates[10] < 0.2 * rates[0]
+    rule = phase_of(Mini().build(MiniOptions())).rule
+    factors = [rule.factor(iteration=600 * tenth, progress=tenth / 10) for tenth in range(11)]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[0] == factors[5] == rule.factor(6_000, None) == 1
+    assert 0 < factors[10] < 0.2
 
 
 def src_loss_of(batch: Batch, region: torch.Tensor) -> float:
     """How much the source's loss rises when the target is brighter in ``region`` than the network's grey."""
-    mini, options = Mini(), MiniOptions()
     torch.manual_seed(0)
-    net = mini.build(options)
+    losses = phase_of(Mini().build(MiniOptions())).losses
     grey = torch.full_like(batch.target_src, 0.6)
-    plain, spoiled = (
-        mini.losses(net, replace(batch, target_src=grey + 0.2 * amount * region), options, 0.0).src.item()
-        for amount in (0, 1)
-    )
-    return spoiled - plain
+    plain, spoiled = (losses(replace(batch, target_src=grey + 0.2 * amount * region), 0.0).src for amount in (0, 1))
+    assert plain is not None and spoiled is not None
+    return (spoiled - plain).item()
 
 
 def test_an_error_counts_more_inside_the_mask_than_outside(make_batch: Callable[..., Batch]) -> None:
@@ -59,16 +67,12 @@ def test_an_error_counts_more_on_the_eyes_than_on_the_cheeks(make_batch: Callabl
 
 
 @pytest.mark.slow
-def test_two_hundred_steps_learn_a_picture(make_batch: Callable[..., Batch]) -> None:
-    mini, options = Mini(), MiniOptions()
+def test_two_hundred_steps_learn_a_picture(
+    make_batch: Callable[..., Batch], train_on: Callable[..., list[float]]
+) -> None:
     torch.manual_seed(0)
-    net = mini.build(options)
-    optimizer, batch = mini.optimizer(net, options), make_batch(64)
-    for _ in range(200):
-        optimizer.zero_grad()
-        losses = mini.losses(net, batch, options, 0.0)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    net, batch = Mini().build(MiniOptions()), make_batch(64)
+    train_on(Mini(), net, MiniOptions(), batch, 200)
     with torch.no_grad():
         out = net.reconstruct(batch.warped_src, batch.warped_dst)
     assert ((out.src_rgb - batch.target_src) * batch.mask_src).abs().mean() < 0.03

@@ -473,7 +473,7 @@ def test_values_of_true_face(make_batch: MakeBatch, reference: Any) -> None:
 
 
 def built(**values: Any) -> tuple[CodedNet, SaehdOptions]:
-    options = SaehdOptions(**SMALL, **values)
+    options = SaehdOptions(**{**SMALL, **values})
     torch.manual_seed(0)
     net = Saehd().build(options)
     assert isinstance(net, CodedNet)
@@ -674,7 +674,7 @@ def test_sixteen_real_faces_are_learned(
     real_batch: Callable[..., Batch],
     overfit: Callable[..., tuple[float, float]],
 ) -> None:
-    net, options = built(architecture=architecture, adabelief=adabelief)
+    net, options = built(architecture=architecture, adabelief=adabelief, ae_dims=64)
     batch = real_batch(64, Framing.FULL)
     assert max(overfit(net, phases_of(net, options)[0]["generator"], batch, rate)) < 0.05
     with torch.no_grad():
