@@ -2,18 +2,19 @@
 
     python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads 1] [--save]
 
-Both ways train the same network with the same losses. Ours deals batches from the decoded cache, in the memory format
-that measures faster, and moves the weights by the model's own rule. The plain way is the classic loop: two worker
-processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam as it is, not fused. The
-two take turns of some steps each; the workers rest while it is ours. Ratios are medians over pairs of turns: of CPU
-time, that of the workers included, which a busy machine changes little, and of elapsed time. ``--save`` writes
-bench/results/training.json.
+Both ways train the same network with the same losses, each in a process of its own. Ours deals batches from the decoded
+cache, in the memory format that measures faster, and moves the weights by the model's own rule. The plain way is the
+classic loop: two worker processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam
+as it is, not fused. The two take turns of some steps each; each rests while it is the other's. Ratios are medians over
+pairs of turns: of CPU time, that of the workers included, which a busy machine changes little, and of elapsed time.
+``--save`` writes bench/results/training.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import sys
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,9 @@ from samples import RESULTS, cached_faces, make_files, plain_sample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from recaster.nets.architecture import Architecture, Batch, Phase, Rule, find_architecture
+from recaster.nets.architecture import Batch, Phase, Rule, find_architecture
 from recaster.nets.autoencoder import parameter_count
-from recaster.options import Options
+from recaster.train.allocator import keep_freed_memory
 from recaster.train.execution import learn_only, pick_execution, prepare
 from recaster.train.feed import Feed
 from recaster.train.optimizers import Optimizer
@@ -57,11 +59,20 @@ class Case:
 
 
 CASES = {
-    "mini": Case("mini", 4, 5),
+    "mini": Case("mini", 4, 10),
     "h64": Case("h64", 4, 2),
     "sae": Case("sae", 2, 2, {"architecture": "df", "resolution": 128}),
     "saehd": Case("saehd", 1, 2, {"architecture": "df", "resolution": 128}),
 }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Seconds that some steps took: elapsed, of CPUs, and of those elapsed how many they waited for samples."""
+
+    elapsed: float
+    cpu: float
+    waited: float
 
 
 def main() -> int:
@@ -71,19 +82,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="of the network; waiting ones count as CPU time")
     parser.add_argument("--save", action="store_true", help="write bench/results/training.json")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(1)
     machine = f"{platform.machine()} {platform.system()}"
     report: dict[str, Any] = {"machine": machine, "threads": arguments.threads, "steps": {}}
     print("CPU s a step  M weights  batch  recaster   plain  ratio  elapsed  waiting for samples")
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
         for name in arguments.models:
-            report["steps"][name] = row = time_steps(CASES[name], files, arguments.seconds)
+            report["steps"][name] = row = time_steps(CASES[name], files, arguments.threads, arguments.seconds)
             cpu, waiting = row["cpu_seconds"], row["waiting"]
-            print(f"{name:<13}{row['parameters'] / 1e6:>9.1f}{row['batch']:>7}{cpu['recaster']:>10.3f}", end="")
+            print(f"{name:<13}{row['parameters'] / 1e6:>10.1f}{row['batch']:>7}{cpu['recaster']:>10.3f}", end="")
             print(f"{cpu['plain']:>8.3f}{row['ratio']:>7.2f}{row['elapsed_ratio']:>9.2f}", end="")
             print(f"  {waiting['recaster']:.1%}, plain {waiting['plain']:.1%}", flush=True)
+    torch.set_num_threads(arguments.threads)
     report["optimizers"] = time_optimizers()
     if arguments.save:
         RESULTS.mkdir(exist_ok=True)
@@ -91,63 +101,75 @@ def main() -> int:
     return 0
 
 
-def time_steps(case: Case, files: list[Path], seconds: float) -> dict[str, Any]:
+def time_steps(case: Case, files: list[Path], threads: int, seconds: float) -> dict[str, Any]:
     """Both ways in turns until ``seconds`` are spent."""
-    architecture = find_architecture(case.architecture)
-    options = architecture.options(**case.options)
-    ways = {"recaster": Ours(architecture, options, case), "plain": Plain(architecture, options, case, files)}
-    for way in ways.values():
-        way.turn()
-        way.waited = 0.0
-    elapsed: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    ways = {"recaster": start(Ours, case, files, threads), "plain": start(Plain, case, files, threads)}
+    facts = {name: way.recv() for name, way in ways.items()}
+    turns: dict[str, list[Turn]] = {name: [] for name in ways}
     began = time.perf_counter()
-    while len(elapsed["plain"]) < 2 or time.perf_counter() - began < seconds:
+    while len(turns["plain"]) < 3 or time.perf_counter() - began < seconds:
         for name, way in ways.items():
-            clocks = time.perf_counter(), time.process_time()
-            elsewhere = way.turn()
-            elapsed[name].append(time.perf_counter() - clocks[0])
-            cpu[name].append(time.process_time() - clocks[1] + elsewhere)
+            way.send(True)
+            turns[name].append(way.recv())
+    for way in ways.values():
+        way.send(False)
+    ours, plain = (times[1:] for times in turns.values())  # the first turn of all fetches memory
     return {
-        "parameters": parameter_count(ways["plain"].net),
         "batch": case.batch,
-        "turns": len(elapsed["plain"]),
-        "execution": ways["recaster"].execution.line(),
-        "cpu_seconds": {name: statistics.median(values) / case.steps for name, values in cpu.items()},
-        "ratio": paired(cpu),
-        "elapsed_ratio": paired(elapsed),
-        "waiting": {name: way.waited / sum(elapsed[name]) for name, way in ways.items()},
+        "turns": len(plain),
+        **facts["recaster"],
+        "cpu_seconds": {
+            name: statistics.median(turn.cpu for turn in times[1:]) / case.steps for name, times in turns.items()
+        },
+        "ratio": statistics.median(b.cpu / a.cpu for a, b in zip(ours, plain, strict=True)),
+        "elapsed_ratio": statistics.median(b.elapsed / a.elapsed for a, b in zip(ours, plain, strict=True)),
+        "waiting": {
+            name: sum(turn.waited for turn in times[1:]) / sum(turn.elapsed for turn in times[1:])
+            for name, times in turns.items()
+        },
     }
 
 
-def paired(times: dict[str, list[float]]) -> float:
-    """How many times as long the plain way takes."""
-    return statistics.median(b / a for a, b in zip(times["recaster"], times["plain"], strict=True))
+def start(way: type[Ours] | type[Plain], case: Case, files: list[Path], threads: int) -> Connection:
+    """A process that makes one turn whenever it is told so; it begins with facts about what it trains."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=serve, args=(there, way, case, files, threads)).start()
+    return here
+
+
+def serve(connection: Connection, way: type[Ours] | type[Plain], case: Case, files: list[Path], threads: int) -> None:
+    """The work of such a process."""
+    torch.set_num_threads(threads)
+    one_thread()
+    training = way(case, files)
+    connection.send(training.facts)
+    while connection.recv():
+        clocks = time.perf_counter(), time.process_time()
+        elsewhere, waited = training.turn()
+        own = time.process_time() - clocks[1]
+        connection.send(Turn(time.perf_counter() - clocks[0], own + elsewhere, waited))
 
 
 class Ours:
     """Training as the product does it."""
 
-    def __init__(self, architecture: Architecture, options: Options, case: Case) -> None:
-        self.net, self.critics, self.phases = build(architecture, options)
-        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch, seconds=60)
-        prepare(self.net.children(), self.execution)
+    def __init__(self, case: Case, files: list[Path]) -> None:
+        keep_freed_memory()
+        self.net, self.critics, self.phases = build(case)
+        architecture = find_architecture(case.architecture)
+        options = architecture.options(**case.options)
+        execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch)
+        prepare(self.net.children(), execution)
         samples = face_samples(self.net.resolution)
         self.feed = Feed(samples, samples, TRAINING, architecture.needs(options), case.batch, CPU)
         self.optimizers = [Optimizer(phase.weights, phase.rule) for phase in self.phases]
         self.steps = case.steps
+        self.facts = {"parameters": parameter_count(self.net), "execution": execution.line()}
 
-    @property
-    def waited(self) -> float:
-        """Seconds in which steps waited for samples."""
-        return self.feed.waited
-
-    @waited.setter
-    def waited(self, seconds: float) -> None:
-        self.feed.waited = seconds
-
-    def turn(self) -> float:
-        """Some steps; CPU seconds of other processes."""
+    def turn(self) -> tuple[float, float]:
+        """Some steps; CPU seconds of other processes, and those in which samples were waited for."""
+        waited = self.feed.waited
         for step in range(self.steps):
             batch = self.feed.next(step)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
@@ -155,41 +177,40 @@ class Ours:
                 optimizer.zero_grad()
                 phase.losses(batch, 0.0).total.backward()
                 optimizer.step(phase.rule.learning_rate)
-        return 0.0
+        return 0.0, self.feed.waited - waited
 
 
 class Plain:
     """The classic loop."""
 
-    def __init__(self, architecture: Architecture, options: Options, case: Case, files: list[Path]) -> None:
-        self.net, _, self.phases = build(architecture, options)
+    def __init__(self, case: Case, files: list[Path]) -> None:
+        self.net, _, self.phases = build(case)
         self.loader = DataLoader(
             PlainFaces(files, self.net.resolution, case.batch * case.steps),
             case.batch,
             num_workers=2,
             persistent_workers=True,
-            multiprocessing_context="spawn",
             worker_init_fn=one_thread,
         )
         self.optimizers = [
             torch.optim.Adam(phase.weights.values(), phase.rule.learning_rate, foreach=False) for phase in self.phases
         ]
-        self.waited = 0.0
+        self.facts: dict[str, Any] = {}
 
-    def turn(self) -> float:
-        """Some steps; CPU seconds of other processes."""
-        elsewhere = 0.0
+    def turn(self) -> tuple[float, float]:
+        """Some steps; CPU seconds of other processes, and those in which samples were waited for."""
+        elsewhere = waited = 0.0
         began = time.perf_counter()
         for *streams, seconds in self.loader:
             elsewhere += float(seconds.sum())
-            self.waited += time.perf_counter() - began
+            waited += time.perf_counter() - began
             batch = Batch(*streams)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
                 optimizer.zero_grad()
                 phase.losses(batch, 0.0).total.backward()
                 optimizer.step()
             began = time.perf_counter()
-        return elsewhere
+        return elsewhere, waited
 
 
 class PlainFaces(Dataset[list[Tensor]]):
@@ -203,8 +224,6 @@ class PlainFaces(Dataset[list[Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> list[Tensor]:
-        if not index < self.length:
-            raise IndexError
         began = time.process_time()
         paths = [self.files[row] for row in self.generator.integers(0, len(self.files), 2)]
         pictures = [picture for path in paths for picture in plain_sample(path, self.resolution, self.generator)[:3]]
@@ -212,14 +231,16 @@ class PlainFaces(Dataset[list[Tensor]]):
         return [*tensors, torch.tensor(time.process_time() - began)]
 
 
-def one_thread(worker: int) -> None:
-    """Two busy workers are enough."""
+def one_thread(worker: int = 0) -> None:
+    """For OpenCV."""
     cv2.setNumThreads(1)
 
 
-def build(architecture: Architecture, options: Options) -> tuple[Any, nn.ModuleDict, list[Phase]]:
+def build(case: Case) -> tuple[Any, nn.ModuleDict, list[Phase]]:
     """The network, its critics and the phases of a step."""
     torch.manual_seed(0)
+    architecture = find_architecture(case.architecture)
+    options = architecture.options(**case.options)
     net = architecture.build(options).train()
     critics = architecture.critics(options, net)
     return net, critics, list(architecture.phases(net, critics, options, random_warp=True))
@@ -234,7 +255,8 @@ def face_samples(resolution: int) -> FaceSamples:
 
 def time_optimizers(rounds: int = 7) -> dict[str, float]:
     """CPU milliseconds of one step over all weights of SAEHD, in turns."""
-    net, _, _ = build(find_architecture("saehd"), find_architecture("saehd").options(architecture="df"))
+    keep_freed_memory()
+    net, _, _ = build(CASES["saehd"])
     weights = dict(net.named_parameters())
     for weight in weights.values():
         weight.grad = torch.randn_like(weight)

@@ -59,7 +59,7 @@ def test_training_asks_for_the_model_too(recast: Recast, film: Path) -> None:
     said = recast("train", film, "--ask", typed="7\n")
     assert said.code == 0
     assert "[6] iterations ( from 0 iterations ?:help ) : " in said.err
-    assert section(film, "train")["iterations"] == 7
+    assert section(film, "train")["mini"]["iterations"] == 7
 
 
 def test_new_asks_for_the_basis(recast: Recast, tmp_path: Path, short_clips: tuple[Path, Path]) -> None:

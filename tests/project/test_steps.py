@@ -210,14 +210,14 @@ def test_training_goes_on_and_the_new_model_is_rendered(film: Path) -> None:
     assert (report.train.iterations, report.train.trained) == (8, 2)
     assert report.merge.merge is not None
     assert assertion(film / "result.mp4", "org.recaster.recipe")["iteration"] == 8
-    assert place.section("train")["iterations"] == 8
+    assert place.section("train.mini")["iterations"] == 8
 
 
 def test_the_model_of_the_workspace_is_remembered(film: Path) -> None:
     place = Workspace.open(film)
     assert chosen_model(place) == "mini"
     assert chosen_model(place, "h64") == "h64"
-    with pytest.raises(UsageError, match=r"unknown architecture 'h65'.*h64, mini"):
+    with pytest.raises(UsageError, match=r"unknown architecture 'h65'.*h64, .*mini"):
         chosen_model(place, "h65")
     with pytest.raises(UsageError, match="unknown architecture"):
         steps.train(place, "h65")
@@ -326,12 +326,12 @@ def test_run_without_a_target_trains_as_long_as_the_model_usually_takes(
     film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, asked = Workspace.open(film), {}
-    place.remember("train", TrainOptions(batch_size=2))
+    place.store("train", {"mini": {"batch_size": 2}})
     train = steps.train
 
-    def short(workspace: Workspace, model: str, given: dict[str, Any], **named: Any) -> Any:
+    def short(workspace: Workspace, model: str, given: dict[str, Any], *more: Any, **named: Any) -> Any:
         asked.update(given)
-        return train(workspace, model, {"iterations": 6}, **named)
+        return train(workspace, model, {"iterations": 6}, *more, **named)
 
     monkeypatch.setattr(steps, "train", short)
     steps.run(place, "mini")

@@ -30,12 +30,13 @@ from recaster.nets.autoencoder import FaceNet, TwoDecoderNet
 from recaster.options import Options, option
 from recaster.progress import Recorded
 from recaster.project.workspace import create_workspace
-from recaster.train import parallel
+from recaster.train import processes
 from recaster.train.checkpoint import latest
 from recaster.train.log import read_losses
 from recaster.train.loop import train
 from recaster.train.options import TrainOptions
-from recaster.train.parallel import ALONE, GroupError, World, leading, together
+from recaster.train.parallel import ALONE, GroupError, Link, World
+from recaster.train.processes import leading, together
 from recaster.types import Framing
 
 FaceSets = tuple[FaceSet, FaceSet]
@@ -132,7 +133,8 @@ def train_once(
     """One training; says in a line of JSON how it ended."""
     torch.set_num_threads(1)
     progress = Disturbed(at, what)
-    chosen = TrainOptions(seed=7, preview_every=0, compile="off", precision="fp32", **options)
+    way = {"precision": "fp32", "memory_format": "contiguous", "compile": "off"}
+    chosen = TrainOptions(**{"seed": 7, "preview_every": 0, **way, **options})
     error = ""
     try:
         train(FaceSet(Path(src)), FaceSet(Path(dst)), Path(folder), EXACT, chosen, ExactOptions(**net), progress)
@@ -294,7 +296,7 @@ def test_a_process_that_finds_no_others_says_so(monkeypatch: pytest.MonkeyPatch)
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
         for name, value in {**where, "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(parallel, "JOIN", timedelta(seconds=1))
+        monkeypatch.setattr(processes, "JOIN", timedelta(seconds=1))
         assert not leading()
         with pytest.raises(GroupError, match="found no others"), together("cpu", pytest.fail):
             pass
@@ -310,10 +312,10 @@ def test_a_list_of_devices_needs_one_for_each_process(monkeypatch: pytest.Monkey
 def test_nobody_waits_on_an_accelerator_for_a_process_that_is_dead() -> None:
     process = get_context("spawn").Process(target=os._exit, args=(3,), name="process 1 (cuda:1)")
     process.start()
-    link = parallel._Link(torch.distributed.HashStore(), [process])
-    parallel._watch(link)
+    link = Link(torch.distributed.HashStore(), [process])
+    processes._watch(link)
     with pytest.raises(GroupError, match=r"process 1 \(cuda:1\) ended with code 3"):
-        World(0, 2, _link=link).agree(1)
+        World(0, 2, link=link).agree(1)
 
 
 def test_what_cannot_be_told_to_another_process_is_said() -> None:

@@ -61,7 +61,9 @@ def choose_run(
 
 def remember_run(workspace: Workspace, run: ChosenRun) -> None:
     """Make this the workspace's run, and keep what was chosen for it."""
-    workspace.store("workspace", {"model": run.architecture.name, "name": run.name}, known={"model", "name"})
+    model = run.architecture.name
+    name = {} if run.name == model else {"name": run.name}
+    workspace.store("workspace", {"model": model, **name}, known={"model", "name"})
     for_all = from_mapping(TrainOptions, _for_all(workspace)).to_mapping()
     training = {name: value for name, value in run.options.to_mapping().items() if value != for_all.get(name)}
     workspace.store(f"train.{run.name}", {**training, **run.net_options.changed()})

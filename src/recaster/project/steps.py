@@ -67,7 +67,7 @@ def train(
     where faces have not been extracted.
     """
     from recaster.train.loop import train as run_training
-    from recaster.train.parallel import leading
+    from recaster.train.processes import leading
 
     run = choose_run(workspace, name, model, preset, given, net_given)
     src, dst = (_faces(workspace, side) for side in SIDES)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from recaster.errors import StorageError
 from recaster.faces.faceset import FaceSet
 from recaster.files import remove_leftovers
 from recaster.nets.architecture import Architecture, find_architecture
 from recaster.options import Options
 from recaster.progress import SILENT, Progress
 from recaster.train.allocator import keep_freed_memory
-from recaster.train.checkpoint import BACKUPS, FOLDER, prune, set_aside_newer
+from recaster.train.checkpoint import BACKUPS, FOLDER, latest, prune, set_aside_newer
 from recaster.train.controls import Controls
 from recaster.train.guidance import advise
 from recaster.train.hooks import check_hook
 from recaster.train.lock import model_lock
 from recaster.train.log import recent_loss
 from recaster.train.options import TrainOptions
-from recaster.train.parallel import World, together
+from recaster.train.parallel import World
 from recaster.train.preview import PREVIEWS
+from recaster.train.processes import together
 from recaster.train.session import Session, reached
 from recaster.train.start import find_start, load_samples, open_run
 from recaster.train.summary import TrainSummary
@@ -78,36 +80,58 @@ def _train(
     controls: Controls,
     world: World,
 ) -> TrainSummary:
-    with model_lock(folder, write=world.leads):
-        with world.leader_first():
-            if world.leads:
-                for place in (folder, folder / FOLDER, folder / BACKUPS, folder / PREVIEWS):
-                    remove_leftovers(place)
-            start = find_start(folder, kind, options, net_options, progress)
-            state = None if start.checkpoint is None else start.checkpoint.state
-            if start.checkpoint is not None and world.leads:
-                set_aside_newer(folder, start.checkpoint)
-        if start.checkpoint is not None and state is not None and reached(options, state.iteration, state.seconds):
-            if world.leads:
-                prune(folder, options.keep, options.save_every, finished=True)
-            return TrainSummary(state.iteration, *recent_loss(folder), start.checkpoint.path)
-        keep_freed_memory()
-        with (
-            threads(options.threads),
-            own_random_numbers(world.device, options.seed, deterministic=options.deterministic),
-            memory_errors(kind, start.net_options, options, world.device),
-        ):
-            net = kind.build(start.net_options)
-            if start.checkpoint is None and world.leads and not options.pretrain:
-                for advice in advise(
-                    src.table(),
-                    dst.table(),
-                    framing=net.framing,
-                    resolution=net.resolution,
-                    mirrored=options.random_flip and options.random_flip_src,
-                ):
-                    progress.note(advice)
-            samples = load_samples(src, dst, kind, start.net_options, options, net, world.device, progress)
-            run = open_run(start, kind, options, samples, net, world, progress)
-            session = Session(run, folder, samples, progress, controls)
-            return session.run_to_the_end()
+    try:
+        with model_lock(folder, write=world.leads):
+            return _train_alone(src, dst, folder, kind, options, net_options, progress, controls, world)
+    except StorageError:
+        # Where nothing can be written nothing need be done, if all is done already.
+        done = latest(folder)
+        if done is None or not reached(options, done.state.iteration, done.state.seconds):
+            raise
+        return TrainSummary(done.state.iteration, *recent_loss(folder), done.path)
+
+
+def _train_alone(
+    src: FaceSet,
+    dst: FaceSet,
+    folder: Path,
+    kind: Architecture,
+    options: TrainOptions,
+    net_options: Options | None,
+    progress: Progress,
+    controls: Controls,
+    world: World,
+) -> TrainSummary:
+    """What is left to do while no other process can change the model."""
+    with world.leader_first():
+        if world.leads:
+            for place in (folder, folder / FOLDER, folder / BACKUPS, folder / PREVIEWS):
+                remove_leftovers(place)
+        start = find_start(folder, kind, options, net_options, progress)
+        state = None if start.checkpoint is None else start.checkpoint.state
+        if start.checkpoint is not None and world.leads:
+            set_aside_newer(folder, start.checkpoint)
+    if start.checkpoint is not None and state is not None and reached(options, state.iteration, state.seconds):
+        if world.leads:
+            prune(folder, options.keep, options.save_every, finished=True)
+        return TrainSummary(state.iteration, *recent_loss(folder), start.checkpoint.path)
+    keep_freed_memory()
+    with (
+        threads(options.threads),
+        own_random_numbers(world.device, options.seed, deterministic=options.deterministic),
+        memory_errors(kind, start.net_options, options, world.device),
+    ):
+        net = kind.build(start.net_options)
+        if start.checkpoint is None and world.leads and not options.pretrain:
+            for advice in advise(
+                src.table(),
+                dst.table(),
+                framing=net.framing,
+                resolution=net.resolution,
+                mirrored=options.random_flip and options.random_flip_src,
+            ):
+                progress.note(advice)
+        samples = load_samples(src, dst, kind, start.net_options, options, net, world.device, progress)
+        run = open_run(start, kind, options, samples, net, world, progress)
+        session = Session(run, folder, samples, progress, controls)
+        return session.run_to_the_end()

@@ -310,6 +310,7 @@ class Session:
             f"{reason} at iteration {lost}: going on from the checkpoint of iteration {run.iteration} with the learning"
             f" rate times {rate:g} ({run.rollbacks} of {MOST_ROLLBACKS})"
         )
+        self.progress.advance(run.iteration - lost)
         self.trouble = None
         self.unread.clear()
         self.guard = Guard()

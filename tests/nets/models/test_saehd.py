@@ -665,7 +665,7 @@ def test_the_shared_batch_gives_what_each_person_alone_gives(make_batch: MakeBat
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "adabelief", "rate"),
-    [("liae-ud", True, 2e-4), ("df-ut", False, 4e-4), ("df-dc", False, 2e-4), ("liae-tc", False, 2e-4)],
+    [("liae-ud", True, 2e-4), ("df-udt", False, 4e-4), ("df-dc", False, 2e-4), ("liae-dtc", False, 2e-4)],
 )
 def test_sixteen_real_faces_are_learned(
     architecture: str,
