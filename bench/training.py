@@ -3,8 +3,8 @@
     python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads 1] [--save]
 
 Both ways train the same network with the same losses, each in a process of its own. Ours deals batches from the decoded
-cache, in the memory format that measures faster, and moves the weights by the model's own rule. The plain way is the
-classic loop: two worker processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam
+cache, computes in the precision and memory format that measure fastest, and moves the weights by the model's own rule.
+The plain way is the classic loop in float32: two worker processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam
 as it is, not fused. The two take turns of some steps each; each rests while it is the other's. Ratios are medians over
 pairs of turns: of CPU time, that of the workers included, which a busy machine changes little, and of elapsed time.
 ``--save`` writes bench/results/training.json.
@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from recaster.nets.architecture import Batch, Phase, Rule, find_architecture
 from recaster.nets.autoencoder import parameter_count
 from recaster.train.allocator import keep_freed_memory
-from recaster.train.execution import learn_only, pick_execution, prepare
+from recaster.train.execution import autocast, learn_only, pick_execution, prepare
 from recaster.train.feed import Feed
 from recaster.train.optimizers import Optimizer
 from recaster.train.options import TrainOptions
@@ -92,7 +92,7 @@ def main() -> int:
             cpu, waiting = row["cpu_seconds"], row["waiting"]
             print(f"{name:<13}{row['parameters'] / 1e6:>10.1f}{row['batch']:>7}{cpu['recaster']:>10.3f}", end="")
             print(f"{cpu['plain']:>8.3f}{row['ratio']:>7.2f}{row['elapsed_ratio']:>9.2f}", end="")
-            print(f"  {waiting['recaster']:.1%}, plain {waiting['plain']:.1%}", flush=True)
+            print(f"  {waiting['recaster']:.1%}, plain {waiting['plain']:.1%}; {row['execution']}", flush=True)
     torch.set_num_threads(arguments.threads)
     report["optimizers"] = time_optimizers()
     if arguments.save:
@@ -159,13 +159,13 @@ class Ours:
         self.net, self.critics, self.phases = build(case)
         architecture = find_architecture(case.architecture)
         options = architecture.options(**case.options)
-        execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch)
-        prepare(self.net.children(), execution)
+        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch)
+        prepare(self.net.children(), self.execution)
         samples = face_samples(self.net.resolution)
         self.feed = Feed(samples, samples, TRAINING, architecture.needs(options), case.batch, CPU)
         self.optimizers = [Optimizer(phase.weights, phase.rule) for phase in self.phases]
         self.steps = case.steps
-        self.facts = {"parameters": parameter_count(self.net), "execution": execution.line()}
+        self.facts = {"parameters": parameter_count(self.net), "execution": self.execution.line()}
 
     def turn(self) -> tuple[float, float]:
         """Some steps; CPU seconds of other processes, and those in which samples were waited for."""
@@ -175,7 +175,9 @@ class Ours:
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
                 learn_only((self.net, self.critics), phase.weights.values())
                 optimizer.zero_grad()
-                phase.losses(batch, 0.0).total.backward()
+                with autocast(CPU, self.execution):
+                    total = phase.losses(batch, 0.0).total
+                total.backward()
                 optimizer.step(phase.rule.learning_rate)
         return 0.0, self.feed.waited - waited
 

@@ -1,7 +1,7 @@
 """Where the processes of a training come from, and how they end.
 
-They are those of ``torchrun``, on one machine or many; or this process starts the others itself, one for each device that
-it was given.
+They are those of ``torchrun``, on one machine or many; or this process starts the others itself, one for each device
+that it was given.
 """
 
 from __future__ import annotations

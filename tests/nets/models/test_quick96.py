@@ -102,12 +102,12 @@ def test_every_third_batch_is_seen_again_unwarped() -> None:
 @pytest.mark.slow
 def test_a_few_iterations_lower_the_loss_by_a_third(real_batch: Callable[..., Batch]) -> None:
     batch = real_batch(96, Framing.FULL)
-    batch = Batch(**{name: value[:2] for name, value in vars(batch).items()})
+    batch = Batch(**{name: value[:1] for name, value in vars(batch).items()})
     torch.manual_seed(0)
     net = Quick96().build(Quick96Options())
     phase = phase_of(net)
     optimizer, totals = Optimizer(phase.weights, phase.rule), []
-    for _ in range(8):
+    for _ in range(20):
         optimizer.zero_grad()
         losses = phase.losses(batch, 0.0)
         losses.total.backward()  # type: ignore[no-untyped-call]
