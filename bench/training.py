@@ -1,13 +1,14 @@
 """What steps of training cost on a CPU, beside the plain way, and what the optimizers take of that.
 
-    python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads 1] [--save]
+    python bench/training.py [--models mini h64 sae saehd] [--seconds 40] [--threads 1] [--precision fp32] [--save]
 
 Both ways train the same network with the same losses, each in a process of its own. Ours deals batches from the decoded
-cache, computes in the precision and memory format that measure fastest, and moves the weights by the model's own rule.
-The plain way is the classic loop in float32: two worker processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam
-as it is, not fused. The two take turns of some steps each; each rests while it is the other's. Ratios are medians over
-pairs of turns: of CPU time, that of the workers included, which a busy machine changes little, and of elapsed time.
-``--save`` writes bench/results/training.json.
+cache, computes in the precision and memory format that measure fastest (``--precision fp32`` leaves the format open
+alone), and moves the weights by the model's own rule. The plain way is the classic loop in float32: two worker
+processes that read, decode and warp one picture after the other with OpenCV, and torch's Adam as it is, not fused. The
+two take turns of some steps each; each rests while it is the other's. Ratios are medians over pairs of turns: of CPU
+time, that of the workers included, which a busy machine changes little, and of elapsed time. ``--save`` writes
+bench/results/training.json.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Case:
     batch: int
     steps: int
     options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "auto"
 
 
 CASES = {
@@ -80,6 +82,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--seconds", type=float, default=40, help="for each model; two pairs of turns at the least")
     parser.add_argument("--threads", type=int, default=1, help="of the network; waiting ones count as CPU time")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of recaster")
     parser.add_argument("--save", action="store_true", help="write bench/results/training.json")
     arguments = parser.parse_args()
     machine = f"{platform.machine()} {platform.system()}"
@@ -88,7 +91,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
         for name in arguments.models:
-            report["steps"][name] = row = time_steps(CASES[name], files, arguments.threads, arguments.seconds)
+            case = replace(CASES[name], precision=arguments.precision)
+            report["steps"][name] = row = time_steps(case, files, arguments.threads, arguments.seconds)
             cpu, waiting = row["cpu_seconds"], row["waiting"]
             print(f"{name:<13}{row['parameters'] / 1e6:>10.1f}{row['batch']:>7}{cpu['recaster']:>10.3f}", end="")
             print(f"{cpu['plain']:>8.3f}{row['ratio']:>7.2f}{row['elapsed_ratio']:>9.2f}", end="")
@@ -159,7 +163,8 @@ class Ours:
         self.net, self.critics, self.phases = build(case)
         architecture = find_architecture(case.architecture)
         options = architecture.options(**case.options)
-        self.execution = pick_execution(architecture, options, TRAINING, self.net, CPU, case.batch)
+        training = TRAINING.with_values(precision=case.precision)
+        self.execution = pick_execution(architecture, options, training, self.net, CPU, case.batch)
         prepare(self.net.children(), self.execution)
         samples = face_samples(self.net.resolution)
         self.feed = Feed(samples, samples, TRAINING, architecture.needs(options), case.batch, CPU)

@@ -28,7 +28,6 @@ from recaster.project.workspace import Workspace, create_workspace
 from recaster.provenance.certificate import known_roots
 from recaster.provenance.verify import verify
 from recaster.train.checkpoint import paths_of
-from recaster.train.options import TrainOptions
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -149,11 +149,6 @@ def test_a_batch_too_small_to_be_shared_is_refused(samples: Pair) -> None:
         Feed(*samples, TrainOptions(), NEEDS, 2, CPU, part=(0, 3))
 
 
-def test_two_orders_by_yaw_are_refused(samples: Pair) -> None:
-    with pytest.raises(UsageError, match="sort_by_yaw and uniform_yaw"):
-        feed_of(samples, sort_by_yaw=True, uniform_yaw=True)
-
-
 def test_options_may_change_on_the_way(samples: Pair) -> None:
     feed = feed_of(samples, needs=replace(NEEDS, replay_every=3))
     for iteration in range(5):

@@ -6,7 +6,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from recaster.options import questions
+from recaster.errors import UsageError
+from recaster.options import from_mapping, questions
 from recaster.train.options import TrainOptions
 
 
@@ -29,3 +30,8 @@ def test_every_option_has_help_and_seldom_ones_are_not_asked() -> None:
     asked = [question.name for question in questions(TrainOptions)]
     assert asked[:3] == ["iterations", "minutes", "batch_size"]
     assert not {"device", "threads", "seed", "warp"} & set(asked)
+
+
+def test_two_orders_by_yaw_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"uniform_yaw.*cannot be on together with sort_by_yaw"):
+        from_mapping(TrainOptions, {"sort_by_yaw": True, "uniform_yaw": True})

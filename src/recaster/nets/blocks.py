@@ -177,8 +177,8 @@ def he_(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, a=0.1)
         elif isinstance(layer, nn.Linear):
             nn.init.xavier_normal_(layer.weight)
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, Residual):

@@ -29,7 +29,7 @@ class Feed:
     host's memory, a thread collects those of the next batch while the caller computes. ``waited`` are the seconds that
     callers have spent here.
 
-    Raises UsageError where both ways of feeding by yaw are asked for, or the batch is too small to be shared.
+    Raises UsageError where the batch is too small to be shared.
     """
 
     def __init__(
@@ -215,10 +215,6 @@ def dst_augmentation(options: TrainOptions, needs: SampleNeeds) -> Augmentation:
 def _arrangements(
     src: FaceSamples, dst: FaceSamples, options: TrainOptions
 ) -> tuple[Arrangement | None, Arrangement | None]:
-    if options.sort_by_yaw and options.uniform_yaw:
-        raise UsageError(
-            "sort_by_yaw and uniform_yaw are two orders for the same faces", mend="Switch off one of them."
-        )
     if options.sort_by_yaw:
         used = (dst.weights > 0).numpy()
         return yaw.as_target(src.yaw, dst.yaw[used]), None

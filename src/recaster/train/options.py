@@ -100,7 +100,7 @@ class TrainOptions(Options):
     schedule: tuple[str, ...] = option(
         (),
         "Changes of options while the training runs, each as 'NAME=VALUE at ITERATION': random_warp=false at 30000,"
-        " lr_dropout=true at 40000, gan_power=0.1 at 50000.",
+        " lr_dropout=on at 40000, gan_power=0.1 at 50000.",
         advanced=True,
     )
     ema: float = option(

@@ -23,7 +23,7 @@ from recaster.train.options import TrainOptions
 from recaster.train.parallel import World
 from recaster.train.run import Run
 from recaster.train.samples import FaceSamples
-from recaster.train.schedule import options_at
+from recaster.train.schedule import options_at, parse_schedule
 from recaster.train.surgery import take_weights
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def open_run(
 
     if start.checkpoint is None:
         _begin(start, net, options, progress)
-    # A mistake in the schedule is found now, not in the night it comes due.
-    options_at(0, options, start.net_options)
+    _rehearse(architecture, options, start.net_options, net)
     remembered = start.checkpoint.state.execution if start.checkpoint is not None else None
     execution = world.same(
         lambda: pick_execution(
@@ -139,6 +138,14 @@ def open_run(
     run.restore(start.checkpoint)
     run.note_changes(start.checkpoint.state)
     return run
+
+
+def _rehearse(architecture: Architecture, options: TrainOptions, net_options: Options, net: FaceNet) -> None:
+    """Find a mistake in the schedule now, and not in the night it comes due. Raises UsageError."""
+    for event in parse_schedule(options.schedule):
+        _, net_then = options_at(event.iteration, options, net_options)
+        with torch.device("meta"):
+            architecture.critics(net_then, net)
 
 
 def _begin(start: Start, net: FaceNet, options: TrainOptions, progress: Progress) -> None:
