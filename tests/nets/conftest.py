@@ -47,9 +47,11 @@ def make_batch() -> Callable[..., Batch]:
 
 @pytest.fixture(scope="session")
 def train_on() -> Callable[..., list[float]]:
-    """train_on(architecture, net, options, batch, iterations, rate=None, until=None): the sum of the losses of all
-    phases in each iteration. Plain Adam, at each phase's own rate unless another is given; stops early where
-    ``until(net, totals)`` says so.
+    """train_on(architecture, net, options, batch, iterations, rate=None, draw=None, until=None): the sum of the losses of
+    all phases in each iteration.
+
+    Plain Adam, at each phase's own rate unless another is given, on the whole batch unless that many samples are to be
+    drawn of it each time. Stops early where ``until(net, totals)`` says so.
     """
 
     def train(
@@ -59,6 +61,7 @@ def train_on() -> Callable[..., list[float]]:
         batch: Batch,
         iterations: int,
         rate: float | None = None,
+        draw: int | None = None,
         until: Callable[[FaceNet, list[float]], bool] | None = None,
     ) -> list[float]:
         critics = architecture.critics(options, net)
@@ -67,13 +70,16 @@ def train_on() -> Callable[..., list[float]]:
             torch.optim.Adam(phase.weights.values(), rate or phase.rule.learning_rate, (0.5, 0.999), fused=True)
             for phase in phases
         ]
+        generator = torch.Generator().manual_seed(1)
         totals: list[float] = []
         while len(totals) < iterations and not (until and totals and until(net, totals)):
             totals.append(0.0)
+            rows = torch.randperm(len(batch.target_src), generator=generator)[:draw]
+            some = Batch(**{name: values[rows] for name, values in vars(batch).items()})
             for phase, adam in zip(phases, adams, strict=True):
                 net.zero_grad()
                 critics.zero_grad()
-                losses = phase.losses(batch, 0.0)
+                losses = phase.losses(some, 0.0)
                 losses.total.backward()  # type: ignore[no-untyped-call]
                 adam.step()
                 totals[-1] += losses.total.item()

@@ -129,3 +129,11 @@ def test_lines_through_measured_sizes() -> None:
     assert line.room(-5) == 0 and line.room(10**9) == 1024
     assert Line.through({2: 100}) == Line(0.0, 50.0)
     assert free_memory(torch.device("cpu")) > 0
+
+
+def test_a_model_of_several_phases_is_measured() -> None:
+    sae = find_architecture("sae")
+    options = sae.options(resolution=64, ae_dims=32, e_ch_dims=21, d_ch_dims=10)
+    found = make_plan(sae, options, TrainOptions(batch_size=2, device="cpu", deterministic=True), faces=10)
+    assert found.memory.weights == 4 * found.parameters
+    assert found.seconds > 0 and found.largest_batch > 2

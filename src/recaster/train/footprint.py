@@ -42,7 +42,9 @@ class Footprint:
             return
         self._tracker = _Tracker(self.device.type)
         tell = self._tracker.leave_out
-        hooks = [weight.register_post_accumulate_grad_hook(tell) for weight in weights]  # type: ignore[no-untyped-call]
+        # Phases let only their own weights have gradients, and hooks can be put on no others.
+        learning = [weight.requires_grad_() for weight in weights]
+        hooks = [weight.register_post_accumulate_grad_hook(tell) for weight in learning]  # type: ignore[no-untyped-call]
         try:
             with self._tracker:
                 yield

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recaster.errors import UsageError
 from recaster.nets.architecture import Batch, Phase, Rule
 from recaster.nets.autoencoder import FaceNet, parameter_count
+from recaster.nets.blocks import he_
 from recaster.nets.losses import dssim
 from recaster.nets.models.sae import Sae, SaeOptions, mask_losses, picture_losses
 from recaster.nets.sae import MirrorConv2d, SaeDf, SaeLiae, SaeNet, ScaledResidual, mirrored
@@ -506,3 +507,44 @@ def worst_dssim(net: FaceNet, batch: Batch) -> float:
     src = dssim(out.src_rgb * batch.mask_src, batch.target_src * batch.mask_src).mean()
     dst = dssim(out.dst_rgb * batch.mask_dst, batch.target_dst * batch.mask_dst).mean()
     return max(src.item(), dst.item())
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"architecture": "liae"},
+    {"architecture": "vg", "lightweight_encoder": True},
+    {"learn_mask": False, "losses": "original"},
+    {"learn_mask": False, "pixel_loss": True},
+    {"learn_mask": False, "residual_blocks": True},
+    {"learn_mask": False, "multiscale_decoder": True},
+    {"learn_mask": False, "remove_gray_border": True},
+    {"learn_mask": False, "lightweight_encoder": True, "face_type": "half"},
+    {"learn_mask": False, "face_style_power": 1.0, "background_style_power": 1.0},
+]
+
+
+def test_the_variants_name_every_option() -> None:
+    named = {name for variant in VARIANTS for name in small(**variant).changed()}
+    assert named == set(SaeOptions.model_fields)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: ",".join(variant) or "df")
+def test_sixteen_real_faces_are_learned(
+    variant: dict[str, Any], real_batch: Callable[..., Batch], train_on: Callable[..., list[float]]
+) -> None:
+    options = small(**variant)
+    net = built(options)
+    # From Glorot's weights it takes twice as long until one face is told from another.
+    he_(net)
+    batch = real_batch(64, net.framing)
+
+    def learned(net: FaceNet, totals: list[float]) -> bool:
+        return len(totals) % 10 == 0 and worst_dssim(net, batch) < 0.05
+
+    train_on(Sae(), net, options, batch, 240, rate=5e-4, draw=2, until=learned)
+    assert worst_dssim(net, batch) < 0.05
+    with torch.no_grad():
+        rgb, mask, _ = net.swap(batch.target_dst)
+    assert (mask is not None) == options.learn_mask
+    assert (dssim(rgb * batch.mask_dst, batch.target_dst * batch.mask_dst) > 0.05).all()
