@@ -47,8 +47,8 @@ def make_batch() -> Callable[..., Batch]:
 
 @pytest.fixture(scope="session")
 def train_on() -> Callable[..., list[float]]:
-    """train_on(architecture, net, options, batch, iterations, rate=None, draw=None, until=None): the sum of the losses of
-    all phases in each iteration.
+    """train_on(architecture, net, options, batch, iterations, rate=None, draw=None, until=None): the sum of all phases'
+    losses in each iteration.
 
     Plain Adam, at each phase's own rate unless another is given, on the whole batch unless that many samples are to be
     drawn of it each time. Stops early where ``until(net, totals)`` says so.

@@ -212,6 +212,24 @@ def test_training_goes_on_and_the_new_model_is_rendered(film: Path) -> None:
     assert place.section("train.mini")["iterations"] == 8
 
 
+def test_an_option_that_cannot_change_is_not_remembered(film: Path) -> None:
+    place = Workspace.open(film)
+    before = place.settings_file.read_bytes()
+    with pytest.raises(UsageError, match="resolution was 64 when the model was made and cannot be 96 now"):
+        steps.train(place, "mini", {"iterations": 9}, {"resolution": 96})
+    assert place.settings_file.read_bytes() == before
+
+
+def test_two_runs_live_side_by_side(film: Path) -> None:
+    place = Workspace.open(film)
+    quick = {"iterations": 2, "batch_size": 1, "preview_every": 0, "threads": 1}
+    second = steps.train(place, "mini", quick, {"resolution": 80}, name="second")
+    assert second.checkpoint.parent.parent == place.model("second")
+    assert steps.train(place, name="mini").trained == 0, "the first one is as it was"
+    assert steps.train(place, name="second").trained == 0, "and the name alone finds its model and options"
+    assert place.section("train.second")["resolution"] == 80 and "resolution" not in place.section("train.mini")
+
+
 def test_the_model_of_the_workspace_is_remembered(film: Path) -> None:
     place = Workspace.open(film)
     assert chosen_model(place) == "mini"

@@ -101,8 +101,14 @@ def _network(
     _, own = _own(workspace, name, kind)
     ready = preset.net if preset is not None else {}
     state = _saved(workspace, name)
-    saved = state.net_options if state is not None and state.architecture == kind.name else {}
-    return from_mapping(kind.options, {**saved, **own, **ready, **given})
+    if state is None or state.architecture != kind.name:
+        return from_mapping(kind.options, {**own, **ready, **given})
+    chosen = from_mapping(kind.options, {**state.net_options, **own, **ready, **given})
+    from recaster.train.start import check_unchanged
+
+    # Here too, and not only when the training begins: what cannot be must not be remembered.
+    check_unchanged(kind, state, chosen, workspace.model(name))
+    return chosen
 
 
 def _for_all(workspace: Workspace) -> dict[str, Any]:

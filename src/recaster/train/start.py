@@ -15,7 +15,7 @@ from recaster.files import storage_errors
 from recaster.nets.architecture import Architecture
 from recaster.options import Options, from_mapping, is_fixed
 from recaster.progress import Progress
-from recaster.train.checkpoint import BACKUPS, FOLDER, STATE, Checkpoint, latest
+from recaster.train.checkpoint import BACKUPS, FOLDER, STATE, Checkpoint, State, latest
 from recaster.train.execution import pick_execution
 from recaster.train.feed import Feed
 from recaster.train.log import NAME as LOSSES
@@ -63,8 +63,14 @@ def find_start(
             where=saved.path,
             mend="Train under another --name, or choose that model.",
         )
-    was = from_mapping(architecture.options, saved.state.net_options, where=saved.path / STATE)
-    chosen = net_options or was
+    chosen = net_options or from_mapping(architecture.options, saved.state.net_options, where=saved.path / STATE)
+    check_unchanged(architecture, saved.state, chosen, folder)
+    return Start(checkpoint, basis, chosen)
+
+
+def check_unchanged(architecture: Architecture, state: State, chosen: Options, folder: Path) -> None:
+    """Raise UsageError where an option of the saved model differs from the one ``chosen`` that is chosen only once."""
+    was = from_mapping(architecture.options, state.net_options, where=folder)
     for name, field in architecture.options.model_fields.items():
         old, new = getattr(was, name), getattr(chosen, name)
         if is_fixed(field) and old != new:
@@ -73,7 +79,6 @@ def find_start(
                 where=folder,
                 mend="Leave it as it was, or train a new model under another --name.",
             )
-    return Start(checkpoint, basis, chosen)
 
 
 def _end_pretraining(folder: Path) -> None:
