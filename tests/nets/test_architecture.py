@@ -138,7 +138,8 @@ def test_loss_falls_on_a_fixed_batch(
     computed: Architecture, make_batch: MakeBatch, train_on: Callable[..., list[float]]
 ) -> None:
     options, net = lighter(computed), built(computed)
-    totals = train_on(computed, net, options, make_batch(net.resolution, 1), 10, rate=5e-4)
+    rate = None if computed.name in BIG else 5e-4
+    totals = train_on(computed, net, options, make_batch(net.resolution, 1), 10, rate)
     assert max(totals[-2:]) < 0.95 * totals[0]
 
 
