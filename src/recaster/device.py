@@ -26,13 +26,13 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    working = working_devices()
     wanted = name.strip().lower()
-    if wanted in {"auto", "best"}:
-        return torch.device(working[0])
-    for device in working:
-        if wanted in {device, device.split(":")[0]} or wanted == f"{device}:0":
+    for device in found_devices():
+        meant = wanted in {"auto", "best", device, device.split(":")[0], f"{device}:0"}
+        # A probe takes memory on an accelerator, so only what is meant is probed.
+        if meant and (device == "cpu" or _computes(device)):
             return torch.device(device)
+    working = working_devices()
     raise UsageError(f"device {name!r} does not work here", mend=f"Choose one of: auto, {', '.join(working)}.")
 
 

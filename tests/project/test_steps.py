@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -218,6 +219,20 @@ def test_an_option_that_cannot_change_is_not_remembered(film: Path) -> None:
     with pytest.raises(UsageError, match="resolution was 64 when the model was made and cannot be 96 now"):
         steps.train(place, "mini", {"iterations": 9}, {"resolution": 96})
     assert place.settings_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("table", ["train", "train.mini"])
+def test_a_command_in_a_workspace_is_not_run(film: Path, table: str) -> None:
+    place = Workspace.open(film)
+    place.store(table, {"every": 1, "run": "touch owned"}, known={"every", "run"})
+    with pytest.raises(UsageError, match=rf"\[{table}\]: a command is not taken from a file.*--run"):
+        steps.train(place, "mini", {"iterations": 9})
+
+
+def test_a_given_command_is_not_remembered(film: Path) -> None:
+    place = Workspace.open(film)
+    steps.train(place, "mini", {"iterations": 6, "every": 5, "run": sys.executable})
+    assert place.section("train.mini")["every"] == 5 and "run" not in place.section("train.mini")
 
 
 def test_two_runs_live_side_by_side(film: Path) -> None:

@@ -20,7 +20,7 @@ from recaster.nets.architecture import Losses, Phase, architectures
 from recaster.nets.models.mini import MiniOptions
 from recaster.options import Options
 from recaster.progress import SILENT, Progress, Recorded
-from recaster.train.backup import backups
+from recaster.train.backup import backups, make_backup
 from recaster.train.checkpoint import FOLDER, STATE, file_of, latest, load_net, paths_of
 from recaster.train.controls import Controls
 from recaster.train.log import LossLine, read_losses
@@ -596,6 +596,63 @@ def test_pretraining_ends_with_a_new_count_and_fresh_personal_parts(
     assert max(float((common[name] - begun[name]).abs().max()) for name in common) < 5e-3
     with pytest.raises(MissingError, match=r"nobody"):
         training(tmp_path / "x", iterations=1, pretrain=str(tmp_path / "nobody"))
+
+
+@pytest.mark.parametrize("moved", [(), ("loss.jsonl",), ("loss.jsonl", "backups")])
+def test_the_end_of_a_pretraining_loses_nothing_when_it_is_killed(
+    tmp_path: Path, training: Train, facesets: tuple[FaceSet, FaceSet], moved: tuple[str, ...]
+) -> None:
+    crowd = str(facesets[0].folder)
+    training(tmp_path, iterations=4, pretrain=crowd)
+    make_backup(tmp_path, paths_of(tmp_path)[-1], 3)
+    (tmp_path / "pretrained").mkdir()
+    for name in moved:
+        (tmp_path / name).rename(tmp_path / "pretrained" / name)
+    assert training(tmp_path, iterations=2).trained == 2
+    assert len(losses(tmp_path / "pretrained")) == 4
+    assert [path.name for path in backups(tmp_path / "pretrained")] == ["00000004"]
+    assert backups(tmp_path) == []
+
+
+def test_another_learning_rate_forgets_what_collapses_had_lowered(
+    tmp_path: Path, training: Train, change_losses: Change
+) -> None:
+    failures = iter([True])
+
+    def once(found: Losses, done: float) -> Losses:
+        return replace(found, total=found.total * float("nan")) if done > 0.55 and next(failures, False) else found
+
+    change_losses(once)
+    training(tmp_path, iterations=12, save_every=2)
+    training(tmp_path, iterations=14)
+    assert latest(tmp_path).state.rate == 0.5  # type: ignore[union-attr]
+    training(tmp_path, iterations=16, learning_rate=1e-4)
+    state = latest(tmp_path).state  # type: ignore[union-attr]
+    assert (state.rate, state.rollbacks) == (1.0, 0)
+
+
+def test_a_refused_save_is_tried_again_even_without_saves_by_time(
+    tmp_path: Path, training: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recaster.train.session.RETRY_SECONDS", 0.0)
+    controls = Controls()
+    seen: list[str] = []
+
+    class Freed(AskAt):
+        def note(self, text: str) -> None:
+            if "the disk is full" in text:
+                full.undo()
+
+        def advance(self, count: int = 1, **figures: float) -> None:
+            super().advance(count)
+            if self.stages[-1] == "train":
+                seen.append(paths_of(tmp_path)[-1].name)
+                if self.count == 2:
+                    full.setattr("recaster.train.checkpoint.write_tensors", refuse)
+
+    with pytest.MonkeyPatch.context() as full:
+        training(tmp_path, Freed(controls, {3: "save"}), controls=controls, iterations=8, save_every_minutes=0)
+    assert seen[:3] == ["00000000"] * 3 and seen[5] == "00000004"
 
 
 def test_hooks_run_with_the_folder_and_the_iteration(tmp_path: Path, training: Train) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from recaster.train.checkpoint import State
 
 
+COMMAND = "run"
+"""The training option that is a command of the user's."""
+
+
 @dataclass(frozen=True)
 class ChosenRun:
     """A run called ``name`` of one architecture, with all its options."""
@@ -65,7 +69,8 @@ def remember_run(workspace: Workspace, run: ChosenRun) -> None:
     name = {} if run.name == model else {"name": run.name}
     workspace.store("workspace", {"model": model, **name}, known={"model", "name"})
     for_all = from_mapping(TrainOptions, _for_all(workspace)).to_mapping()
-    training = {name: value for name, value in run.options.to_mapping().items() if value != for_all.get(name)}
+    chosen = run.options.to_mapping()
+    training = {name: value for name, value in chosen.items() if value != for_all.get(name) and name != COMMAND}
     workspace.store(f"train.{run.name}", {**training, **run.net_options.changed()})
 
 
@@ -111,8 +116,19 @@ def _network(
     return chosen
 
 
+def _refuse_command(values: Mapping[str, Any], where: str) -> None:
+    """A workspace may come from somebody else: what it says is read, and nothing in it is run."""
+    if COMMAND in values:
+        raise UsageError(
+            "a command is not taken from a file, which may be somebody else's",
+            where=where,
+            mend=f"Delete {COMMAND} there, and give it on the command line: --{COMMAND}.",
+        )
+
+
 def _for_all(workspace: Workspace) -> dict[str, Any]:
     values = {name: value for name, value in workspace.section("train").items() if not isinstance(value, dict)}
+    _refuse_command(values, f"{workspace.settings_file} [train]")
     from_mapping(TrainOptions, values, where=f"{workspace.settings_file} [train]")
     return values
 
@@ -121,6 +137,7 @@ def _own(workspace: Workspace, name: str, kind: Architecture) -> tuple[dict[str,
     """What is remembered of one run: of the training, and of the network."""
     where = f"{workspace.settings_file} [train.{name}]"
     values = workspace.section(f"train.{name}")
+    _refuse_command(values, where)
     training = {key: value for key, value in values.items() if key in TrainOptions.model_fields}
     net = {key: value for key, value in values.items() if key not in training}
     from_mapping(TrainOptions, training, where=where)

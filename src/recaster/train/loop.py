@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,18 @@ from recaster.train.summary import TrainSummary
 from recaster.train.surroundings import memory_errors, own_random_numbers, threads
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, as values that can be told to another process."""
+
+    src: Path
+    dst: Path
+    folder: Path
+    kind: Architecture
+    options: TrainOptions
+    net_options: Options | None
+
+
 def train(
     src: FaceSet,
     dst: FaceSet,
@@ -48,90 +61,54 @@ def train(
     RecasterError when memory is out, another process trains the model, or it has collapsed too often; GroupError when
     one of several processes is lost.
     """
-    kind = find_architecture(architecture)
+    job = Job(src.folder, dst.folder, folder, find_architecture(architecture), options, net_options)
     check_hook(options.run if options.every else "")
-    follow = partial(_follow, src.folder, dst.folder, folder, kind, options, net_options)
-    with together(options.device, follow) as world:
+    with together(options.device, partial(_follow, job)) as world:
         heard = progress if world.leads else SILENT
-        return _train(src, dst, folder, kind, options, net_options, heard, controls or Controls(), world)
+        try:
+            with model_lock(folder, write=world.leads):
+                return _train(job, src, dst, heard, controls or Controls(), world)
+        except StorageError:
+            # Where nothing can be written nothing need be done, if all is done already.
+            done = latest(folder)
+            if done is None or not reached(options, done.state.iteration, done.state.seconds):
+                raise
+            return TrainSummary(done.state.iteration, *recent_loss(folder), done.path)
 
 
-def _follow(
-    src: Path,
-    dst: Path,
-    folder: Path,
-    kind: Architecture,
-    options: TrainOptions,
-    net_options: Options | None,
-    world: World,
-) -> None:
+def _follow(job: Job, world: World) -> None:
     """What a process does that was started to help: the same as the leading one, on its share, and silently."""
-    _train(FaceSet(src), FaceSet(dst), folder, kind, options, net_options, SILENT, Controls(), world)
+    _train(job, FaceSet(job.src), FaceSet(job.dst), SILENT, Controls(), world)
 
 
-def _train(
-    src: FaceSet,
-    dst: FaceSet,
-    folder: Path,
-    kind: Architecture,
-    options: TrainOptions,
-    net_options: Options | None,
-    progress: Progress,
-    controls: Controls,
-    world: World,
-) -> TrainSummary:
-    try:
-        with model_lock(folder, write=world.leads):
-            return _train_alone(src, dst, folder, kind, options, net_options, progress, controls, world)
-    except StorageError:
-        # Where nothing can be written nothing need be done, if all is done already.
-        done = latest(folder)
-        if done is None or not reached(options, done.state.iteration, done.state.seconds):
-            raise
-        return TrainSummary(done.state.iteration, *recent_loss(folder), done.path)
-
-
-def _train_alone(
-    src: FaceSet,
-    dst: FaceSet,
-    folder: Path,
-    kind: Architecture,
-    options: TrainOptions,
-    net_options: Options | None,
-    progress: Progress,
-    controls: Controls,
-    world: World,
-) -> TrainSummary:
+def _train(job: Job, src: FaceSet, dst: FaceSet, progress: Progress, controls: Controls, world: World) -> TrainSummary:
     """What is left to do while no other process can change the model."""
+    folder, options = job.folder, job.options
     with world.leader_first():
         if world.leads:
             for place in (folder, folder / FOLDER, folder / BACKUPS, folder / PREVIEWS):
                 remove_leftovers(place)
-        start = find_start(folder, kind, options, net_options, progress)
-        state = None if start.checkpoint is None else start.checkpoint.state
+        start = find_start(folder, job.kind, options, job.net_options, progress)
         if start.checkpoint is not None and world.leads:
             set_aside_newer(folder, start.checkpoint)
-    if start.checkpoint is not None and state is not None and reached(options, state.iteration, state.seconds):
-        if world.leads:
-            prune(folder, options.keep, options.save_every, finished=True)
-        return TrainSummary(state.iteration, *recent_loss(folder), start.checkpoint.path)
+    if start.checkpoint is not None:
+        state = start.checkpoint.state
+        if reached(options, state.iteration, state.seconds):
+            if world.leads:
+                prune(folder, options.keep, options.save_every, finished=True)
+            return TrainSummary(state.iteration, *recent_loss(folder), start.checkpoint.path)
     keep_freed_memory()
     with (
         threads(options.threads),
         own_random_numbers(world.device, options.seed, deterministic=options.deterministic),
-        memory_errors(kind, start.net_options, options, world.device),
+        memory_errors(job.kind, start.net_options, options, world.device),
     ):
-        net = kind.build(start.net_options)
-        if start.checkpoint is None and world.leads and not options.pretrain:
-            for advice in advise(
-                src.table(),
-                dst.table(),
-                framing=net.framing,
-                resolution=net.resolution,
-                mirrored=options.random_flip and options.random_flip_src,
-            ):
+        net = job.kind.build(start.net_options)
+        if start.checkpoint is None and not options.pretrain:
+            mirrored = options.random_flip and options.random_flip_src
+            faces = src.table(), dst.table()
+            for advice in advise(*faces, framing=net.framing, resolution=net.resolution, mirrored=mirrored):
                 progress.note(advice)
-        samples = load_samples(src, dst, kind, start.net_options, options, net, world.device, progress)
-        run = open_run(start, kind, options, samples, net, world, progress)
-        session = Session(run, folder, samples, progress, controls)
-        return session.run_to_the_end()
+        samples = load_samples(src, dst, job.kind, start.net_options, options, net, world.device, progress)
+        run = open_run(start, job.kind, options, samples, net, world, progress)
+        return Session(run, folder, samples, progress, controls).run_to_the_end()

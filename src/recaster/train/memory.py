@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import Any
 
 import torch
 
-from recaster.errors import RecasterError
+from recaster.device import total_memory
+from recaster.errors import RecasterError, UsageError
 from recaster.nets.architecture import Architecture
 from recaster.train.options import TrainOptions
 
@@ -23,17 +26,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(
     architecture: Architecture, net_options: Any, options: TrainOptions, device: torch.device, batch_size: int
 ) -> RecasterError:
-    """One line that says what does not fit and what to change."""
-    mends = []
-    if options.accumulate < batch_size:
-        mends.append(f"--auto-batch (the same batch in parts) or a batch_size below {batch_size}")
-    if not options.checkpoint_activations:
-        mends.append("--checkpoint-activations")
-    if options.optimizer_mode < 3 and device.type != "cpu":
-        mends.append(f"--optimizer-mode {options.optimizer_mode + 1}")
-    mends.append("a smaller resolution or smaller dims")
+    """One line that says what does not fit, and what to change, with the memory needed then."""
+    from recaster.train.outline import Case, outline, remedies, size_text
+
+    part = math.ceil(batch_size / options.accumulate)
+    case = Case(architecture, net_options, options, device, part)
+    needed, mends = "", []
+    # Shapes alone are computed with here, so that it takes no memory; a model that cannot be has its own error.
+    with suppress(MemoryError, RuntimeError, UsageError):
+        memory = outline(case).memory
+        needed, mends = f" (about {size_text(memory.total)})", remedies(case, memory, total_memory(device))[:3]
+    if part > 1:
+        mends.insert(0, f"--auto-batch (the same batch in parts) or a batch_size below {batch_size}")
     return RecasterError(
-        f"there is not enough memory on {device} for {batch_size} faces of each person at once",
+        f"there is not enough memory on {device} for {batch_size} faces of each person at once{needed}",
         where=f"model {architecture.name}",
-        mend=f"Try {', '.join(mends)}; recast plan --model {architecture.name} measures what fits.",
+        mend=f"Try {'; or '.join(mends or ['a smaller model'])}. recast plan --model {architecture.name} measures what"
+        " fits.",
     )

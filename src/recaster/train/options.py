@@ -141,7 +141,10 @@ class TrainOptions(Options):
     backups: int = option(24, "How many of the newest backups stay on the disk.", ge=1, le=1000, unit="backups")
     every: int = option(0, "Run a command after this many iterations; 0 is never.", ge=0, unit="iterations")
     run: str = option(
-        "", "The command to run, with the model's folder and the iteration as its last words.", advanced=True
+        "",
+        "The command to run, with the model's folder and the iteration as its last words. It is not remembered, nor"
+        " taken from a file: give it with every start.",
+        advanced=True,
     )
     tensorboard: bool = option(False, "Write losses and previews for TensorBoard too.", advanced=True)
     device: str = option(

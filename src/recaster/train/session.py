@@ -6,6 +6,7 @@ stopped.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -73,6 +74,7 @@ class Session:
         self.stopped_by: BaseException | None = None
         self.saved = run.iteration if paths_of(folder) else -1
         self.save_time = self.backup_time = self.began
+        self.retry_time = math.inf
         self.rolled_to = -1
 
     def run_to_the_end(self) -> TrainSummary:
@@ -212,7 +214,7 @@ class Session:
         if iteration == self.first + 1 or _due(options.preview_every, iteration) or "preview" in asked:
             self.shown += "preview" in asked
             self._preview(new_faces="preview" in asked)
-        late = 0 < 60 * options.save_every_minutes <= now - self.save_time
+        late = now >= self.retry_time or 0 < 60 * options.save_every_minutes <= now - self.save_time
         if self.trouble is None and (late or _due(options.save_every, iteration) or asked & {"save", "backup"}):
             self._save()
         late = 0 < 3600 * options.backup_every_hours <= now - self.backup_time
@@ -272,11 +274,10 @@ class Session:
         except StorageError as error:
             if must:
                 raise
-            wait = min(RETRY_SECONDS, 60 * self.options.save_every_minutes or RETRY_SECONDS)
-            self.save_time += wait - 60 * self.options.save_every_minutes
-            self.progress.note(f"{error} The last checkpoint stays; the next try is in {wait:.0f} s.")
+            self.retry_time = time.monotonic() + RETRY_SECONDS
+            self.progress.note(f"{error} The last checkpoint stays; the next try is in {RETRY_SECONDS:.0f} s.")
             return
-        self.saved = run.iteration
+        self.saved, self.retry_time = run.iteration, math.inf
         prune(self.folder, self.options.keep, self.options.save_every)
 
     def _backup(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from recaster.errors import CheckpointError, UsageError
 from recaster.faces.faceset import FaceSet
-from recaster.files import storage_errors
+from recaster.files import flush_to_disk, storage_errors
 from recaster.nets.architecture import Architecture
 from recaster.options import Options, from_mapping, is_fixed
 from recaster.progress import Progress
@@ -85,12 +85,16 @@ def _end_pretraining(folder: Path) -> None:
     """Put the pretrained saves and their losses aside; from then on a session begins with their weights."""
     place = folder / PRETRAINED
     with storage_errors(place):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        # The checkpoints last: as long as they are here, this has not happened yet.
+        place.mkdir(parents=True, exist_ok=True)
+        # The checkpoints last: as long as they are here, this has not happened yet. What an interrupted move has
+        # brought there already stays; only what comes takes the place of an earlier pretraining.
         for name in (LOSSES, BACKUPS, FOLDER):
             if (folder / name).exists():
+                if (place / name).is_dir():
+                    shutil.rmtree(place / name)
                 (folder / name).replace(place / name)
+        flush_to_disk(place)
+        flush_to_disk(folder)
 
 
 def open_run(
@@ -141,6 +145,9 @@ def open_run(
         run.configure()
         return run
     run.restore(start.checkpoint)
+    if options.learning_rate != start.checkpoint.state.train_options.get("learning_rate", 0.0):
+        # Whoever chooses another rate has judged anew what the model bears.
+        run.rate, run.rollbacks = 1.0, 0
     run.note_changes(start.checkpoint.state)
     return run
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from recaster.nets.architecture import Batch, Phase
 from recaster.nets.autoencoder import FaceNet, parameter_count
+from recaster.nets.losses import dssim
 from recaster.nets.models.mini import Mini, MiniOptions
 from recaster.types import Framing
 
@@ -77,3 +78,18 @@ def test_two_hundred_steps_learn_a_picture(
         out = net.reconstruct(batch.warped_src, batch.warped_dst)
     assert ((out.src_rgb - batch.target_src) * batch.mask_src).abs().mean() < 0.03
     assert ((out.dst_rgb - batch.target_dst) * batch.mask_dst).abs().mean() < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resolution", [64, 96])
+def test_sixteen_real_faces_are_learned(
+    resolution: int, real_batch: Callable[..., Batch], overfit: Callable[..., tuple[float, float]]
+) -> None:
+    torch.manual_seed(0)
+    net = Mini().build(MiniOptions(resolution=resolution))
+    batch = real_batch(resolution, net.framing)
+    phase = phase_of(net)
+    assert max(overfit(net, phase, batch, phase.rule.learning_rate)) < 0.05
+    with torch.no_grad():
+        rgb, _, _ = net.swap(batch.target_dst)
+    assert (dssim(rgb * batch.mask_dst, batch.target_dst * batch.mask_dst) > 0.05).all(), "no swap is its input"
