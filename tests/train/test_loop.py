@@ -381,6 +381,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    RuntimeError("could not create a primitive"),
     MemoryError(),
 ]
 

@@ -13,7 +13,15 @@ from recaster.errors import RecasterError, UsageError
 from recaster.nets.architecture import Architecture
 from recaster.train.options import TrainOptions
 
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "could not create a primitive",
+    "could not create a memory",
+)
+"""The last two are oneDNN's, which says no more when it gets no memory for what it works with."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

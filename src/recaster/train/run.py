@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from recaster.device import forget_unused_memory
 from recaster.errors import RecasterError
-from recaster.nets.architecture import Architecture, Batch, Losses, Phase
+from recaster.nets.architecture import Architecture, Batch, Phase
 from recaster.options import Options
 from recaster.progress import SILENT, Progress
 from recaster.train.activations import keep_few_activations
@@ -150,11 +151,7 @@ class Run:
         batch = self.feed.next(self.iteration)
         shown: dict[str, Tensor] = {}
         for phase in self.phases:
-            for losses, share in self._gradients(phase, batch, part or 0.0):
-                for name in ("src", "dst"):
-                    value = getattr(losses, name)
-                    if value is not None:
-                        shown[name] = shown.get(name, 0.0) + share * value.detach()
+            shown |= self._gradients(phase, batch, part or 0.0)
             self.world.sum_gradients(phase.weights.values())
             self.optimizers[phase.name].step(self.learning_rate(phase))
         if self.average is not None:
@@ -167,24 +164,32 @@ class Run:
         base = self.now.learning_rate or phase.rule.learning_rate
         return base * self.rate * phase.rule.factor(self.iteration, self.part_done)
 
-    def _gradients(self, phase: Phase, batch: Batch, part_done: float) -> list[tuple[Losses, float]]:
-        """Gradients of one phase, in as many parts as fit into memory; each part's losses and share of the batch."""
-        assert self.feed is not None
+    def _gradients(self, phase: Phase, batch: Batch, part_done: float) -> dict[str, Tensor]:
+        """Gradients of one phase, in as many parts as fit into memory; gives the losses of the people it concerns."""
         learn_only((self.net, self.critics), phase.weights.values())
         while True:
-            self.optimizers[phase.name].zero_grad()
             try:
-                done = []
-                for part, share in parts_of(batch, self.accumulate, self.feed.batch_size):
-                    with autocast(self.device, self.execution):
-                        losses = phase.losses(part, part_done)
-                    (losses.total * share).backward()  # type: ignore[no-untyped-call]
-                    done.append((losses, share))
-                return done
+                return self._gradients_in_parts(phase, batch, part_done)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._smaller_parts(len(batch.target_src), error)
+            # Only here is the error gone, and with it all that the failed attempt held.
+            self.optimizers[phase.name].zero_grad()
+            forget_unused_memory(self.device)
+
+    def _gradients_in_parts(self, phase: Phase, batch: Batch, part_done: float) -> dict[str, Tensor]:
+        assert self.feed is not None
+        self.optimizers[phase.name].zero_grad()
+        shown: dict[str, Tensor] = {}
+        for part, share in parts_of(batch, self.accumulate, self.feed.batch_size):
+            with autocast(self.device, self.execution):
+                losses = phase.losses(part, part_done)
+            (losses.total * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in (("src", losses.src), ("dst", losses.dst)):
+                if value is not None:
+                    shown[name] = shown.get(name, 0.0) + share * value.detach()
+        return shown
 
     def _smaller_parts(self, batch_size: int, error: Exception) -> None:
         if not self.options.auto_batch or self.accumulate >= batch_size or self.world.size > 1:
